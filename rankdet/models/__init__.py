@@ -1,0 +1,1 @@
+"""MMDetection modules: losses and heads."""
