@@ -1,0 +1,55 @@
+"""What every ranking loss module has in common, and what a head may ask of it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class RankingLoss(nn.Module):
+    """Base of the losses that must see the logits of a whole batch at once.
+
+    A head that finds an instance of this class in ``loss_cls`` hands it the logits of all
+    pyramid levels and images in one call, instead of one call per level as stock losses get.
+
+    Class attributes that a subclass may override, all read by the heads:
+
+    Attributes:
+        use_sigmoid: True builds one channel per class, scored by a sigmoid; False builds one
+            more channel for the background, scored by a softmax.
+        needs_loc_errors: the loss takes one localisation error per positive and returns a pair
+            ``(cls, loc)`` instead of one scalar.
+        prior_prob: probability that the classifier's bias starts at.
+
+    Args:
+        loss_weight: factor on the loss (on both parts of a pair).
+    """
+
+    use_sigmoid: bool = True
+    needs_loc_errors: bool = False
+    prior_prob: float = 0.01
+
+    def __init__(self, *, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if not loss_weight >= 0:
+            raise ValueError(f'loss_weight must be a number >= 0, got {loss_weight!r}')
+        self.loss_weight = float(loss_weight)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        class_indices: bool = False,
+        image_ids: Tensor | None = None,
+        loc_errors: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted loss of one batch.
+
+        Args:
+            logits: scores before the sigmoid or softmax, ``(..., C)``.
+            targets: 1, 0, -1 in the shape of logits or, with ``class_indices``, int64 of shape
+                ``logits.shape[:-1]`` holding 0..C-1, the background class, or -1 for ignored.
+            image_ids: image of each row, shape ``logits.shape[:1]`` or that of logits.
+            loc_errors: one error per positive, only where ``needs_loc_errors``.
+        """
+        raise NotImplementedError
