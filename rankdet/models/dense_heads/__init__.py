@@ -1,0 +1,5 @@
+"""Dense heads of MMDetection that may rank."""
+
+from .retina_head import RankRetinaHead
+
+__all__ = ['RankRetinaHead']

@@ -19,6 +19,7 @@ class RankingLoss(nn.Module):
         needs_loc_errors: the loss takes one localisation error per positive and returns a pair
             ``(cls, loc)`` instead of one scalar.
         prior_prob: probability that the classifier's bias starts at.
+        tau: IoU from which an anchor is positive; only where ``needs_loc_errors``.
 
     Args:
         loss_weight: factor on the loss (on both parts of a pair).
@@ -27,12 +28,22 @@ class RankingLoss(nn.Module):
     use_sigmoid: bool = True
     needs_loc_errors: bool = False
     prior_prob: float = 0.01
+    tau: float = 0.5
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__()
         if not loss_weight >= 0:
             raise ValueError(f'loss_weight must be a number >= 0, got {loss_weight!r}')
         self.loss_weight = float(loss_weight)
+
+    def __call__(self, *args, **kwargs):
+        if len(args) > 2 or 'avg_factor' in kwargs:
+            name = type(self).__name__
+            raise TypeError(
+                f'{name} ranks a whole batch at once, but this head calls it piece by piece; '
+                "use a head of rankdet, such as bbox_head=dict(type='RankRetinaHead', ...)"
+            )
+        return super().__call__(*args, **kwargs)
 
     def forward(
         self,
@@ -53,3 +64,11 @@ class RankingLoss(nn.Module):
             loc_errors: one error per positive, only where ``needs_loc_errors``.
         """
         raise NotImplementedError
+
+    def box_normaliser(self, num_positives: int, like: Tensor) -> float | Tensor:
+        """What the sum of the box loss over ``num_positives`` is divided by: ``max(1, |P|)``.
+
+        With ``scope='global'`` |P| counts the positives of all processes, divided by the number
+        of processes, because DistributedDataParallel averages gradients.
+        """
+        return max(1, num_positives)

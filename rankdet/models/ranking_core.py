@@ -1,0 +1,151 @@
+"""The one place where a head's predictions meet a loss that must see them all at once.
+
+Dense heads and RoI heads differ in how they assign targets and lay out their predictions. Once
+these are flat rows, everything that follows is the same for all of them and stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from mmdet.models.losses import CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
+from torch import Tensor, nn
+
+from rankdet.models.losses import RankingLoss
+
+# 1 - IoU lies in [0, 1]. The errors of these measures reach 2 (a little more with the aspect
+# terms of CIoU, EIoU and SIoU), so the paper halves them: (1 - GIoU) / (2 (1 - tau)).
+_SIGNED_IOU_LOSSES = (GIoULoss, DIoULoss, CIoULoss, EIoULoss, SIoULoss)
+
+
+class Rows(NamedTuple):
+    """Predictions of a batch as rows, one per anchor, point or proposal.
+
+    Attributes:
+        logits: ``(N, A, C)`` or ``(A, C)``.
+        labels: shape ``logits.shape[:-1]``; 0..num_classes-1, or num_classes for background.
+        weights: same shape; a row of weight 0 is ignored.
+        image_ids: ``(N,)`` or ``(A,)``: the image of each leading entry of logits.
+        boxes: maps the indices of the positives among the flattened rows, shape ``(P,)``, to
+            their predicted and target boxes, two tensors ``(P, 4)``: deltas, or corners
+            x1, y1, x2, y2 where the head regresses decoded boxes.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    weights: Tensor
+    image_ids: Tensor
+    boxes: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def ranking_losses(
+    loss_cls: RankingLoss, loss_bbox: nn.Module, rows: Rows, num_classes: int
+) -> dict[str, Tensor]:
+    """Classification and box loss of a whole batch under a ranking loss.
+
+    The positives are counted once, which is the only host synchronisation. Without positives
+    both losses are zeros that stay connected to the graph, so that no parameter of a
+    distributed model lacks a gradient.
+
+    Args:
+        loss_cls: a ranking loss. If it needs localisation errors, ``loss_bbox`` gives them.
+        loss_bbox: box loss of the host. Beside AP, AUC and DR it is summed over the positives
+            and divided by ``max(1, |P|)``.
+        rows: what the head predicted and what was assigned to it.
+        num_classes: number of classes without background.
+
+    Returns:
+        ``dict(loss_cls=scalar, loss_bbox=scalar)``.
+    """
+    targets = torch.where(rows.weights > 0, rows.labels, -1)
+    flat = targets.flatten()
+    positives = ((flat >= 0) & (flat < num_classes)).nonzero().squeeze(1)
+    predicted, target = rows.boxes(positives)
+    predicted, target = predicted.float(), target.float()
+
+    if loss_cls.needs_loc_errors:
+        errors = localisation_errors(loss_bbox, predicted, target, loss_cls.tau)
+        cls, loc = loss_cls(
+            rows.logits, targets, class_indices=True, image_ids=rows.image_ids, loc_errors=errors
+        )
+        return dict(loss_cls=cls, loss_bbox=loc * loss_bbox.loss_weight)
+
+    cls = loss_cls(rows.logits, targets, class_indices=True, image_ids=rows.image_ids)
+    normaliser = loss_cls.box_normaliser(positives.numel(), predicted)
+    if positives.numel() == 0:
+        return dict(loss_cls=cls, loss_bbox=predicted.sum())
+    return dict(loss_cls=cls, loss_bbox=loss_bbox(predicted, target, avg_factor=normaliser))
+
+
+def localisation_errors(
+    loss_bbox: nn.Module, predicted: Tensor, target: Tensor, tau: float
+) -> Tensor:
+    """The errors E of aLRP Loss, one per positive: ``(1 - IoU) / (1 - tau)`` or, for GIoU and its
+    kin, ``(1 - GIoU) / (2 (1 - tau))`` (Oksuz et al. 2020, Sec. 3.2).
+
+    Args:
+        predicted, target: ``(P, 4)`` corners.
+        tau: IoU from which an anchor is positive.
+
+    Returns:
+        ``(P,)``, connected to ``predicted`` even when there is no positive.
+    """
+    if predicted.numel() == 0:
+        return predicted.sum(1)
+    span = 2.0 if isinstance(loss_bbox, _SIGNED_IOU_LOSSES) else 1.0
+    errors = loss_bbox(predicted, target, reduction_override='none')
+    return errors / (loss_bbox.loss_weight * span * (1.0 - tau))
+
+
+def check_losses(head: nn.Module, loss_cls: nn.Module, loss_bbox: nn.Module) -> None:
+    """Refuse a pair of losses that this head could not train with, before training starts.
+
+    Raises:
+        ValueError: names the head, the loss and the remedy.
+    """
+    name, cls_name, box_name = (type(m).__name__ for m in (head, loss_cls, loss_bbox))
+    if isinstance(loss_cls, RankingLoss):
+        if not loss_cls.needs_loc_errors:
+            return
+        remedy = (
+            "use loss_bbox=dict(_delete_=True, type='GIoULoss') or "
+            "dict(_delete_=True, type='IoULoss', mode='linear'), with reg_decoded_bbox=True"
+        )
+        corners = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 3.0, 3.0]])
+        try:
+            shape = loss_bbox(corners, corners + 1, reduction_override='none').shape
+        except Exception as error:
+            shape = f'an error: {error}'
+        if shape != (3,):
+            raise ValueError(
+                f'{name}: {cls_name} needs one localisation error per box, but {box_name} gives '
+                f'{tuple(shape) if isinstance(shape, torch.Size) else shape}; {remedy}'
+            )
+        if isinstance(loss_bbox, IoULoss) and loss_bbox.mode != 'linear':
+            raise ValueError(
+                f'{name}: {cls_name} needs errors 1 - IoU, but {box_name} has '
+                f'mode={loss_bbox.mode!r}; {remedy}'
+            )
+        if not loss_bbox.loss_weight > 0:
+            raise ValueError(f'{name}: the loss_weight of {box_name} must be > 0 for {cls_name}')
+        if not getattr(head, 'reg_decoded_bbox', True):
+            raise ValueError(f'{name}: {cls_name} measures decoded boxes; {remedy}')
+        return
+    channels = head.cls_out_channels
+    labels = torch.arange(channels + 1).clamp(max=head.num_classes)
+    try:
+        with torch.no_grad():
+            value = loss_cls(
+                torch.zeros(len(labels), channels), labels, torch.ones(len(labels)), avg_factor=1.0
+            )
+        if not (isinstance(value, Tensor) and value.numel() == 1):
+            raise TypeError('it gives no scalar')
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f'{name} cannot take loss_cls={cls_name}: called with logits {len(labels), channels}, '
+            f'labels, weights and avg_factor it failed ({reason}). Use one of rankdet (APLoss, '
+            'AUCLoss, aLRPLoss, DRLoss, OHEMCrossEntropyLoss, ...), FocalLoss or CrossEntropyLoss'
+        ) from error

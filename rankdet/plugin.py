@@ -1,0 +1,11 @@
+"""The door for MMDetection: serves what mmcv lacks, then registers all of rankdet.
+
+A config of any project says ``custom_imports = dict(imports=['rankdet.plugin'])``.
+"""
+
+from rankdet import compat
+
+compat.install()
+
+import rankdet.models.dense_heads
+import rankdet.models.losses  # noqa: F401
