@@ -1,5 +1,89 @@
-"""Faults of old releases of the host, each mended only where it is found."""
+"""Faults of released mmengine versions with current torch and setuptools.
+
+Each is mended only where it is found, so a release that has its own remedy keeps it.
+"""
+
+import importlib.metadata
+import importlib.util
+import os.path
+import sys
+from types import FunctionType
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint
+from mmengine.utils import package_utils
 
 
 def mend() -> None:
     """Mend what this environment needs."""
+    _load_own_checkpoints()
+    _live_without_pkg_resources()
+
+
+def _load_own_checkpoints() -> None:
+    # Since torch 2.6 torch.load takes weights only; mmengine up to 0.10.7 neither says what else
+    # its checkpoints hold (the log's history, numpy values) nor asks for the old way.
+    if torch.__version__ < (2, 6) or hasattr(checkpoint, 'get_torch_safe_globals'):
+        return
+    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
+    # What numpy pickles its scalars and arrays with.
+    functions = (np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0])
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (_history_method, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            *{type(np.dtype(code)) for code in codes},
+            # Files name numpy's module as numpy 1 or as numpy 2 did, whichever wrote them.
+            *((f, f'numpy.core.multiarray.{f.__name__}') for f in functions),
+            *((f, f'numpy._core.multiarray.{f.__name__}') for f in functions),
+        ]
+    )
+
+
+def _history_method(owner: type, name: str) -> FunctionType:
+    """What a checkpoint may use getattr for: a statistic of HistoryBuffer, nothing else."""
+    method = getattr(HistoryBuffer, name, None)
+    if owner is not HistoryBuffer or name.startswith('_') or not callable(method):
+        raise ValueError(f'a checkpoint asks for attribute {name!r} of {owner!r}: not loaded')
+    return method
+
+
+def _live_without_pkg_resources() -> None:
+    # mmengine up to 0.10.7 resolves 'mmdet::...' with pkg_resources: setuptools 81 dropped it, and
+    # Python 3.12 no longer puts setuptools into a new environment.
+    if importlib.util.find_spec('pkg_resources'):
+        return
+    for replacement in (is_installed, get_installed_path):
+        original = getattr(package_utils, replacement.__name__)
+        if 'pkg_resources' not in original.__code__.co_names:
+            continue
+        for name, module in list(sys.modules.items()):  # wherever it was imported by name
+            if name.startswith('mmengine') and vars(module).get(original.__name__) is original:
+                setattr(module, original.__name__, replacement)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a distribution or a module of this name is installed."""
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec(package)
+        return spec is not None and spec.origin is not None
+    return True
+
+
+def get_installed_path(package: str) -> str:
+    """Folder of the module that a distribution, or a module of this name, installs."""
+    try:
+        distribution = importlib.metadata.distribution(package)
+        module = (distribution.read_text('top_level.txt') or package).split()[0]
+    except importlib.metadata.PackageNotFoundError:
+        module = package
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f'package {package!r} is not installed', name=package)
+    return os.path.dirname(spec.origin)
