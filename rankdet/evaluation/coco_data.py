@@ -1,0 +1,257 @@
+"""Ground truth and detections in COCO's format, checked once and held as flat arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Called as ``progress(stage, done, total)`` by everything here that may take seconds.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The progress report that reports nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Objects of a data set; images and classes are numbered in the order of their ids.
+
+    Attributes:
+        image_ids, file_names: of the I images.
+        class_ids, class_names: of the K classes that are evaluated.
+        image, label: ``(G,)`` index into the images and classes.
+        boxes: ``(G, 4)`` float64 ``x, y, width, height``.
+        areas: ``(G,)`` the annotated area, which decides small, medium or large.
+        crowd: ``(G,)`` objects that are never missed and may absorb any number of detections.
+    """
+
+    image_ids: tuple
+    file_names: tuple[str, ...]
+    class_ids: tuple
+    class_names: tuple[str, ...]
+    image: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    crowd: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def objects_per_class(self) -> np.ndarray:
+        """``(K,)`` number of objects that count, crowds left out."""
+        return np.bincount(self.label[~self.crowd], minlength=len(self.class_ids))
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Scored boxes, numbered as the :class:`GroundTruth` they were read for.
+
+    Attributes:
+        image, label: ``(D,)`` index into the images and classes of the ground truth.
+        boxes: ``(D, 4)`` float64 ``x, y, width, height``.
+        scores: ``(D,)`` float64.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: np.ndarray) -> Detections:
+        return replace(
+            self,
+            image=self.image[index],
+            label=self.label[index],
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+        )
+
+
+def read_json(source: str | os.PathLike, what: str) -> Any:
+    """The content of a JSON file; what is not JSON is a ValueError that names the file."""
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f'{what} {str(path)!r} does not exist')
+    with path.open(encoding='utf-8') as file:
+        try:
+            return json.load(file)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            size = path.stat().st_size
+            raise ValueError(f'{what} {str(path)!r} ({size} bytes) is not JSON: {error}') from None
+
+
+def load_ground_truth(
+    source: str | os.PathLike | Mapping,
+    *,
+    classes: Sequence[str] | None = None,
+    allow_empty: bool = False,
+) -> GroundTruth:
+    """Read a COCO annotation file.
+
+    A missing ``iscrowd`` is 0 and a missing ``area`` is width times height. As in pycocotools
+    the field ``ignore`` is not read: what is to be ignored is marked ``iscrowd``.
+
+    Args:
+        source: path of the JSON file, or its content as a dict.
+        classes: names of the classes to evaluate; None takes all of the file.
+        allow_empty: accept a file without annotations, such as COCO's test-dev.
+
+    Raises:
+        ValueError: what the file holds is no usable ground truth; the message says where.
+    """
+    if isinstance(source, Mapping):
+        name, content = 'ground truth', source
+    else:
+        name, content = f'ground truth {os.fspath(source)!r}', read_json(source, 'ground truth')
+    if not isinstance(content, Mapping) or not {'images', 'categories'} <= set(content):
+        raise ValueError(
+            f'{name} must be an object with images, categories and annotations, got '
+            + (
+                f'keys {sorted(content)}'
+                if isinstance(content, Mapping)
+                else type(content).__name__
+            )
+        )
+    annotations = content.get('annotations') or ()
+    if not annotations and not allow_empty:
+        raise ValueError(
+            f'{name} has no annotations, so nothing can be measured on it; results on a test '
+            'set whose annotations are withheld are packed for its server instead'
+        )
+    images = _by_id(content['images'], f'{name}: images')
+    categories = _by_id(content['categories'], f'{name}: categories')
+    if classes is not None:
+        known = {category['name'] for category in categories.values()}
+        if missing := [c for c in classes if c not in known]:
+            raise ValueError(f'classes {missing} are not in {name}, which has {sorted(known)}')
+    kept = [id for id, c in categories.items() if classes is None or c['name'] in classes]
+    label_of = dict.fromkeys(categories, -1) | {id: label for label, id in enumerate(kept)}
+    image_of = {id: index for index, id in enumerate(images)}
+
+    image = _indices(annotations, 'image_id', image_of, f'{name}: annotations')
+    label = _indices(annotations, 'category_id', label_of, f'{name}: annotations')
+    boxes = _boxes(annotations, f'{name}: annotations')
+    if bad := [a.get('iscrowd') for a in annotations if a.get('iscrowd', 0) not in (0, 1)]:
+        raise ValueError(f'{name}: iscrowd must be 0 or 1, got {bad[0]!r}')
+    size = boxes[:, 2] * boxes[:, 3]
+    areas = np.array([a.get('area', s) for a, s in zip(annotations, size)], dtype=np.float64)
+    _refuse(~np.isfinite(areas), areas, f'{name}: annotations: area must be finite')
+    crowd = np.array([a.get('iscrowd', 0) for a in annotations], dtype=bool)
+    keep = label >= 0
+    return GroundTruth(
+        image_ids=tuple(images),
+        file_names=tuple(str(i.get('file_name', '')) for i in images.values()),
+        class_ids=tuple(kept),
+        class_names=tuple(str(categories[id]['name']) for id in kept),
+        image=image[keep],
+        label=label[keep],
+        boxes=boxes[keep],
+        areas=areas[keep],
+        crowd=crowd[keep],
+    )
+
+
+def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTruth) -> Detections:
+    """Read a COCO result file: a list of ``image_id, category_id, bbox, score``.
+
+    An empty list is a detector that found nothing: it is read as such, and every measure then
+    has its documented value (AP 0, oLRP 1, rank correlation NaN).
+
+    Args:
+        source: path of the JSON file, or its content as a list.
+        gt: ground truth that the results belong to.
+
+    Raises:
+        ValueError: an image or class that ``gt`` does not have, a score or box that is not
+            finite, a negative width or height, a missing field, or no JSON list at all.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name, content = f'results {os.fspath(source)!r}', read_json(source, 'results')
+    else:
+        name, content = 'results', source
+    if isinstance(content, Mapping) or not isinstance(content, Iterable):
+        raise ValueError(
+            f'{name} must be a list of detections with image_id, category_id, bbox and score, '
+            f'got {type(content).__name__}'
+        )
+    rows = content if isinstance(content, list) else list(content)
+    image_of = {id: index for index, id in enumerate(gt.image_ids)}
+    label_of = {id: index for index, id in enumerate(gt.class_ids)}
+    image = _indices(rows, 'image_id', image_of, name)
+    label = _indices(rows, 'category_id', label_of, name)
+    boxes = _boxes(rows, name)
+    try:
+        scores = np.fromiter((row['score'] for row in rows), np.float64, len(rows))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{name}: every detection needs a number as score: {error!r}') from None
+    return check_detections(Detections(image, label, boxes, scores), name)
+
+
+def check_detections(dt: Detections, name: str = 'results') -> Detections:
+    """Return ``dt`` if all its scores are finite and no box is negative or not finite."""
+    _refuse(~np.isfinite(dt.scores), dt.scores, f'{name}: score must be finite')
+    _check_boxes(dt.boxes, name)
+    return dt
+
+
+def _by_id(entries: Any, name: str) -> dict:
+    """The entries in the order of their ids, which must be there and unique."""
+    try:
+        ids = [entry['id'] for entry in entries]
+    except (TypeError, KeyError):
+        raise ValueError(f'{name} must be a list of objects with an id') from None
+    if len(set(ids)) != len(ids):
+        twice = next(id for id in ids if ids.count(id) > 1)
+        raise ValueError(f'{name}: id {twice!r} occurs more than once')
+    return {entry['id']: entry for entry in sorted(entries, key=lambda entry: entry['id'])}
+
+
+def _indices(rows: Sequence[Mapping], key: str, index_of: Mapping, name: str) -> np.ndarray:
+    try:
+        found = np.fromiter((index_of.get(row[key], -2) for row in rows), np.int64, len(rows))
+    except (KeyError, TypeError):
+        raise ValueError(f'{name}: every entry must be an object with {key}') from None
+    if (found == -2).any():
+        unknown = [rows[i][key] for i in np.flatnonzero(found == -2)]
+        some = list(dict.fromkeys(unknown))[:5]
+        raise ValueError(
+            f'{name}: {len(unknown)} of {len(rows)} entries have a {key} that the ground truth '
+            f'does not know, such as {some}; it has {len(index_of)}, such as {list(index_of)[:5]}'
+        )
+    return found
+
+
+def _boxes(rows: Sequence[Mapping], name: str) -> np.ndarray:
+    try:
+        boxes = np.array([row['bbox'] for row in rows], dtype=np.float64).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError):
+        boxes = None
+    if boxes is None or len(boxes) != len(rows):
+        raise ValueError(f'{name}: every entry must have a bbox [x, y, width, height]')
+    _check_boxes(boxes, name)
+    return boxes
+
+
+def _check_boxes(boxes: np.ndarray, name: str) -> None:
+    _refuse(~np.isfinite(boxes).all(1), boxes, f'{name}: bbox must be finite')
+    _refuse((boxes[:, 2:] < 0).any(1), boxes, f'{name}: width and height of a bbox must be >= 0')
+
+
+def _refuse(bad: np.ndarray, values: np.ndarray, rule: str) -> None:
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(
+            f'{rule}, got {values[first].tolist()} at entry {first} ({bad.sum()} such)'
+        )

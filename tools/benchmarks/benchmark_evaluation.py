@@ -1,0 +1,133 @@
+"""Time all measures of rankdet side by side with pycocotools' bbox evaluation.
+
+    python tools/benchmarks/benchmark_evaluation.py --images 5000 --detections 100
+
+Both sides start from the same result list and end in numbers. One JSON row is printed (and
+appended to ``--out``): median and range of the seconds of each side over interleaved runs,
+their ratio, and whether AP and AR agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from rankdet.evaluation import evaluate
+
+
+def make_data(images: int, detections: int, classes: int, seed: int) -> tuple[dict, list[dict]]:
+    """COCO-like: 7 objects an image, of 3 classes; 4 detections around each, the rest noise."""
+    rng = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image_id in range(1, images + 1):
+        present = rng.choice(classes, min(3, classes), replace=False) + 1
+        objects = []
+        for _ in range(rng.poisson(7)):
+            size = np.exp(rng.uniform(np.log(10), np.log(300), 2))
+            box = np.concatenate([rng.uniform(0, 640 - size), size])
+            objects.append((int(rng.choice(present)), box))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=objects[-1][0],
+                    bbox=box.tolist(),
+                    area=float(size.prod() * 0.7),
+                    iscrowd=int(rng.random() < 0.01),
+                )
+            )
+        for n in range(detections):
+            if n < 4 * len(objects):
+                category, box = objects[n % len(objects)]
+                box = box + rng.normal(0, 0.1, 4) * np.tile(box[2:], 2)
+                score = rng.beta(2, 2)
+            else:
+                category = int(rng.choice(present) if n % 2 else rng.integers(classes) + 1)
+                box, score = rng.uniform([0, 0, 5, 5], [500, 500, 200, 200]), rng.beta(1, 8)
+            results.append(
+                dict(image_id=image_id, category_id=category, bbox=box.tolist(), score=score)
+            )
+    gt = dict(
+        images=[dict(id=i, width=640, height=640) for i in range(1, images + 1)],
+        categories=[dict(id=c, name=str(c)) for c in range(1, classes + 1)],
+        annotations=annotations,
+    )
+    return gt, results
+
+
+def run_pycocotools(gt: dict, results: list[dict]) -> np.ndarray:
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = gt
+        coco.createIndex()
+        found = COCOeval(coco, coco.loadRes(results), 'bbox')
+        found.evaluate()
+        found.accumulate()
+        found.summarize()
+    return found.stats
+
+
+def run_rankdet(gt: dict, results: list[dict]) -> np.ndarray:
+    return np.array([v for k, v in evaluate(gt, results).ap.summary().items() if k != 'AP90'])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--images', type=int, default=5000)
+    parser.add_argument('--detections', type=int, default=100, help='per image')
+    parser.add_argument('--classes', type=int, default=80)
+    parser.add_argument('--repeat', type=int, default=3)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', help='append the row to this file')
+    args = parser.parse_args()
+
+    gt, results = make_data(args.images, args.detections, args.classes, args.seed)
+    sides = {'pycocotools_bbox': run_pycocotools, 'rankdet_all_measures': run_rankdet}
+    seconds, stats = {name: [] for name in sides}, {}
+    for n in range(args.repeat):
+        for name, side in sides.items():
+            # pycocotools writes into what it is given.
+            data = copy.deepcopy((gt, results))
+            print(f'run {n + 1}/{args.repeat}: {name} ...', file=sys.stderr, flush=True)
+            start = time.perf_counter()
+            stats[name] = side(*data)
+            seconds[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    theirs, ours = stats.values()
+    row = dict(
+        benchmark='evaluation',
+        images=args.images,
+        detections_per_image=args.detections,
+        classes=args.classes,
+        seed=args.seed,
+        median_s={name: round(value, 3) for name, value in median.items()},
+        range_s={name: [round(min(v), 3), round(max(v), 3)] for name, v in seconds.items()},
+        ratio=round(median['rankdet_all_measures'] / median['pycocotools_bbox'], 3),
+        same_ap_and_ar=bool(np.array_equal(theirs, ours)),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        machine=platform.machine(),
+    )
+    line = json.dumps(row)
+    print(line)
+    if args.out:
+        with open(args.out, 'a', encoding='utf-8') as file:
+            file.write(line + '\n')
+
+
+if __name__ == '__main__':
+    main()
