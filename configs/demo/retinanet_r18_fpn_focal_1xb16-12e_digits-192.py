@@ -1,0 +1,10 @@
+# The demo with focal loss: the same head, data and schedule; only the losses differ.
+_base_ = './retinanet_r18_fpn_ap-loss_1xb16-12e_digits-192.py'
+
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(
+            _delete_=True, type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
+        )
+    )
+)

@@ -1,0 +1,264 @@
+"""The demo: from nothing to a detector trained by ranking, with pictures to judge it by."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from rankdet.analysis.curves import plot_precision_recall, plot_training
+from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
+from rankdet.engine.errors import UserError
+
+CONFIG = 'demo/retinanet_r18_fpn_{loss}_1xb16-12e_digits-192.py'
+LOSSES = {'ap': 'ap-loss', 'focal': 'focal'}
+SUMMARY = 'summary.json'
+SHOWN_SCORE = 0.3  # no detection below it is drawn; every one counts in the metrics
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a demo run depends on.
+
+    Attributes:
+        loss: 'ap' or 'focal'.
+        train, val: numbers of scenes.
+        epochs: None for those of the config.
+        data: folder of the digit scenes.
+    """
+
+    loss: str = 'ap'
+    train: int = 800
+    val: int = 200
+    epochs: int | None = None
+    data: str = 'data/digits'
+
+
+def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
+    """Make the data, train, evaluate and draw; what is already there is not done again.
+
+    Args:
+        options: what to run.
+        work_dir: folder for everything that it leaves.
+        root: folder that holds ``configs/`` and ``tools/``.
+
+    Returns:
+        The summary, as it is stored in ``work_dir/summary.json``.
+
+    Raises:
+        UserError: ``work_dir`` holds a run of other options, or a step failed.
+    """
+    work_dir = Path(work_dir)
+    done = work_dir / SUMMARY
+    options_file = work_dir / 'demo_options.json'
+    if options_file.exists() and json.loads(options_file.read_text()) != asdict(options):
+        raise UserError(
+            f'{work_dir} holds a demo with other options ({options_file}); '
+            'choose another --work-dir or delete that one'
+        )
+    if done.exists():
+        return json.loads(done.read_text())
+    work_dir.mkdir(parents=True, exist_ok=True)
+    options_file.write_text(json.dumps(asdict(options)))
+
+    config = root / 'configs' / CONFIG.format(loss=LOSSES[options.loss])
+    data = Path(options.data)
+    _step(
+        f'1/4  {options.train} + {options.val} scenes of handwritten digits',
+        [root / 'tools/make_digits.py', '--out', data]
+        + ['--train', options.train, '--val', options.val],
+    )
+    overrides = [f'data_root={data}/', f'train_dataloader.dataset.data_root={data}/']
+    for mode in ('val', 'test'):
+        overrides += [
+            f'{mode}_dataloader.dataset.data_root={data}/',
+            f'{mode}_evaluator.ann_file={data}/annotations/instances_val.json',
+        ]
+    epochs = []
+    if options.epochs is not None:
+        epochs = [f'train_cfg.max_epochs={options.epochs}']
+    start = time.time()
+    _step(
+        f'2/4  training by {LOSSES[options.loss]} (the log shows the time left as eta)',
+        [root / 'tools/train.py', config, '--work-dir', work_dir, '--resume']
+        + ['--cfg-options', *overrides, *epochs],
+    )
+    minutes = (time.time() - start) / 60
+    checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
+    checkpoint = work_dir / checkpoint.name
+    results = work_dir / 'results'
+    _step(
+        '3/4  testing on scenes of digits that were never seen',
+        [root / 'tools/test.py', config, checkpoint, '--work-dir', work_dir / 'test']
+        + ['--cfg-options', *overrides, f'test_evaluator.outfile_prefix={results}'],
+    )
+    print('\n== 4/4  pictures and plots', flush=True)
+    summary = describe(
+        data / 'annotations/instances_val.json',
+        data / 'val',
+        Path(f'{results}.bbox.json'),
+        work_dir,
+        title=f'RetinaNet, {LOSSES[options.loss]}, digits',
+    )
+    summary |= dict(
+        loss=options.loss,
+        config=str(config),
+        checkpoint=str(checkpoint),
+        log=str(max(work_dir.glob('*/*.log'), key=lambda path: path.stat().st_mtime)),
+        minutes_of_training=round(minutes, 1),
+    )
+    (work_dir / 'summary.md').write_text(as_text(summary))
+    partial = done.with_suffix('.partial')
+    partial.write_text(json.dumps(summary, indent=2))
+    partial.replace(done)
+    return summary
+
+
+def describe(
+    annotations: Path, images: Path, results: Path, out_dir: Path, title: str, pictures: int = 12
+) -> dict:
+    """Metrics, a page of detections beside ground truth, and plots, from one result file.
+
+    Args:
+        annotations: COCO ground truth.
+        images: folder of its images.
+        results: COCO detections.
+        out_dir: gets ``detections.png``, ``precision_recall.png`` and ``training.png``; the
+            latter is drawn from the training log that lies there.
+
+    Returns:
+        Metrics, and the paths of the pictures.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        detections = json.loads(results.read_text())
+        if not detections:
+            raise UserError(f'{results} holds no detection at all: the model has learnt nothing')
+        found = truth.loadRes(detections)
+        evaluated = COCOeval(truth, found, 'bbox')
+        evaluated.evaluate()
+        evaluated.accumulate()
+        evaluated.summarize()
+    page_path = out_dir / 'detections.png'
+    cv2.imwrite(str(page_path), detection_page(truth, found, images, pictures))
+    return dict(
+        AP=round(float(evaluated.stats[0]), 4),
+        AP50=round(float(evaluated.stats[1]), 4),
+        AP75=round(float(evaluated.stats[2]), 4),
+        images=len(truth.imgs),
+        pictures=str(page_path),
+        precision_recall=str(
+            plot_precision_recall(evaluated, out_dir / 'precision_recall.png', title)
+        ),
+        training_curve=str(plot_training(out_dir, out_dir / 'training.png', title)),
+    )
+
+
+def detection_page(truth: COCO, found: COCO, images: Path, count: int) -> np.ndarray:
+    """The first images of a data set, two a row: ground truth left, detections right of it.
+
+    A detection is blue where it finds an object of its class at IoU 0.5, orange otherwise.
+    """
+    names = {category['id']: category['name'] for category in truth.cats.values()}
+    cells = []
+    for info in list(truth.imgs.values())[:count]:
+        image = cv2.imread(str(images / info['file_name']))
+        if image is None:
+            raise UserError(f'{images / info["file_name"]} is no readable image')
+        scale = 384 / max(image.shape[:2])
+        objects = truth.imgToAnns[info['id']]
+        left = draw_boxes(
+            image,
+            _corners(objects),
+            [names[o['category_id']] for o in objects],
+            GREEN,
+            scale,
+        )
+        shown = sorted(found.imgToAnns[info['id']], key=lambda d: -d['score'])
+        shown = [d for d in shown if d['score'] >= SHOWN_SCORE]
+        right = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        for hit, color in ((False, ORANGE), (True, BLUE)):
+            chosen = [d for d, ok in zip(shown, _hits(shown, objects)) if ok == hit]
+            texts = [f'{names[d["category_id"]]} {d["score"]:.2f}' for d in chosen]
+            right = draw_boxes(right, _corners(chosen) * scale, texts, color)
+        cells.append((_square(left, 384), _square(right, 384)))
+    rows = [sum(cells[i : i + 2], ()) for i in range(0, len(cells), 2)]
+    blank = np.full_like(cells[0][0], 255)
+    rows[-1] += (blank,) * (len(rows[0]) - len(rows[-1]))
+    headers = ['ground truth', 'detections: blue right, orange wrong']
+    return page(rows, headers * (len(rows[0]) // 2))
+
+
+def as_text(summary: dict) -> str:
+    """The summary as a person reads it."""
+    lines = [
+        f'AP {summary["AP"]:.3f}   AP50 {summary["AP50"]:.3f}   AP75 {summary["AP75"]:.3f}'
+        f'   on {summary["images"]} held-out images, {summary["minutes_of_training"]} minutes',
+        '',
+    ]
+    names = dict(
+        pictures='detections beside ground truth',
+        precision_recall='precision-recall plot',
+        training_curve='training curve',
+        checkpoint='checkpoint',
+        log='log',
+        config='config',
+    )
+    lines += [f'{text:<32}{summary[key]}' for key, text in names.items()]
+    return '\n'.join(lines) + '\n'
+
+
+def _step(title: str, command: list) -> None:
+    print(f'\n== {title}', flush=True)
+    status = subprocess.run([sys.executable, *map(str, command)], check=False).returncode
+    if status:
+        raise UserError(f'this step failed with status {status}; the lines above say why')
+
+
+def _corners(objects: list[dict]) -> np.ndarray:
+    boxes = np.array([o['bbox'] for o in objects], dtype=float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def _hits(detections: list[dict], objects: list[dict]) -> list[bool]:
+    """Greedily, by descending score: does each detection find an object of its own at IoU 0.5?"""
+    from pycocotools.mask import iou
+
+    if not detections or not objects:
+        return [False] * len(detections)
+    overlaps = iou(
+        [d['bbox'] for d in detections], [o['bbox'] for o in objects], [0] * len(objects)
+    )
+    free = [True] * len(objects)
+    hits = []
+    for detection, row in zip(detections, overlaps):
+        fits = [
+            (value, index)
+            for index, value in enumerate(row)
+            if free[index]
+            and value >= 0.5
+            and objects[index]['category_id'] == detection['category_id']
+        ]
+        hits.append(bool(fits))
+        if fits:
+            free[max(fits)[1]] = False
+    return hits
+
+
+def _square(image: np.ndarray, side: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    right, below = side - width, side - height
+    return cv2.copyMakeBorder(
+        image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )

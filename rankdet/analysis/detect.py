@@ -1,0 +1,110 @@
+"""A checkpoint's detections on pictures of any user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+
+from rankdet.analysis.pictures import BLUE, draw_boxes
+from rankdet.engine.errors import UserError
+from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def find_images(paths: list[str]) -> list[Path]:
+    """Image files among and directly inside ``paths``, in order.
+
+    Raises:
+        UserError: a path does not exist, or a folder holds no image.
+    """
+    images = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f'folder {path} holds no image ({", ".join(SUFFIXES)})')
+            images += inside
+        elif path.is_file():
+            images.append(path)
+        else:
+            raise UserError(f'image {path} does not exist')
+    return images
+
+
+def detect_images(
+    paths: list[str],
+    config: str,
+    checkpoint: str,
+    out_dir: str | Path,
+    *,
+    score: float = 0.3,
+    device: str | None = None,
+) -> list[Path]:
+    """Detect, draw and write down.
+
+    Args:
+        paths: image files or folders of images.
+        config, checkpoint: a trained detector.
+        out_dir: gets one PNG a picture, and ``detections.json``: a list of dicts with ``image``,
+            and ``boxes`` of ``bbox`` (x1, y1, x2, y2 in pixels), ``score`` and ``class``.
+        score: detections below it are left out.
+        device: torch device; None takes a GPU if there is one.
+
+    Returns:
+        The pictures written.
+
+    Raises:
+        UserError: an input is missing, unreadable or does not fit the others. Every image is
+            read before anything is written.
+    """
+    images = find_images(paths)
+    for path, text in ((config, 'config'), (checkpoint, 'checkpoint')):
+        if not Path(path).is_file():
+            raise UserError(f'{text} {path} does not exist')
+    unreadable = [str(path) for path in images if cv2.imread(str(path)) is None]
+    if unreadable:
+        raise UserError(f'no readable image: {", ".join(unreadable)}')
+    cfg = Config.fromfile(config)
+    model = init_detector(cfg, device=device or _device())
+    classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))
+    check_checkpoint(model, checkpoint, classes)
+    model = init_detector(cfg, checkpoint, device=device or _device())
+    names = classes or model.dataset_meta['classes']
+
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    records, written = [], []
+    for path in images:
+        found = inference_detector(model, str(path)).pred_instances.cpu()
+        found = found[found.scores >= score]
+        boxes, scores = found.bboxes.numpy(), found.scores.tolist()
+        labels = [names[label] for label in found.labels.tolist()]
+        image = cv2.imread(str(path))
+        texts = [f'{label} {value:.2f}' for label, value in zip(labels, scores)]
+        target = out_dir / f'{path.stem}.png'
+        if target in written:  # the same name in two folders
+            target = out_dir / f'{path.parent.name}_{path.stem}.png'
+        scale = max(1.0, 640 / max(image.shape[:2]))
+        cv2.imwrite(str(target), draw_boxes(image, boxes, texts, BLUE, scale))
+        written.append(target)
+        records.append(
+            dict(
+                image=str(path),
+                boxes=[
+                    {'bbox': [round(v, 2) for v in box], 'score': round(value, 4), 'class': label}
+                    for box, value, label in zip(boxes.tolist(), scores, labels)
+                ],
+            )
+        )
+    (out_dir / 'detections.json').write_text(json.dumps(records, indent=1))
+    return written
+
+
+def _device() -> str:
+    return 'cuda:0' if torch.cuda.is_available() else 'cpu'

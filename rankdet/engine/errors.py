@@ -1,0 +1,67 @@
+"""One clear line for a user's mistake; a traceback for a bug."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRACEBACK = 'RANKDET_TRACEBACK'
+
+
+class UserError(Exception):
+    """Something that the user can put right. The message says what and how."""
+
+
+# MMEngine puts "class `X` in a/b.py: " before the message of whatever fails while X is built.
+_BUILD_PREFIX = re.compile(r'^(class `\w+` in [\w./-]+: )+')
+# Errors of a data worker arrive as text: "Caught X in DataLoader worker ... Original Traceback".
+_WORKER_ERROR = re.compile(r'^(?:\w+\.)*(\w+(?:Error|Exception)): (.*)', re.MULTILINE)
+
+
+def explain(error: BaseException) -> str | None:
+    """The line that tells a user what is wrong, or None where only a traceback would help."""
+    text = _BUILD_PREFIX.sub('', str(error)).strip()
+    if 'DataLoader worker' in text and 'Original Traceback' in text:
+        found = _WORKER_ERROR.findall(text)
+        text = found[-1][1].strip() if found else text
+        kind = found[-1][0] if found else ''
+    else:
+        kind = type(error).__name__
+    if 'failed to load image' in text or kind == 'UnidentifiedImageError':
+        return f'{text}; the file is no readable image: replace it or take it out of the data set'
+    if isinstance(error, json.JSONDecodeError):
+        return f'not valid JSON: {text}'
+    if 'is not in the' in text and 'registry' in text:
+        name = text.split(' is not in the')[0].split()[-1]
+        return (
+            f'{name} is not registered; check the spelling of type=..., and that the config says '
+            "custom_imports = dict(imports=['rankdet.plugin'])"
+        )
+    if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
+        return f'{error.strerror}: {error.filename}'
+    user = (UserError, ValueError, TypeError, FileNotFoundError, PermissionError)
+    if isinstance(error, user) or kind == 'ConfigParsingError':
+        return ' '.join(text.split()) or type(error).__name__
+    return None
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Run a command line: a user's mistake ends it with one line on stderr and status 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = explain(error)
+        if line is None or os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        else:
+            print(f'error: {line}\n({TRACEBACK}=1 shows where)', file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,205 @@
+"""What can be wrong with a run is found before it starts, so that nothing is left half done."""
+
+from __future__ import annotations
+
+import json
+import os.path as osp
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from torch import nn
+
+from .errors import UserError
+
+_LONGEST_CATEGORIES = 2**24  # bytes; LVIS, with 1,203 described classes, needs less than a tenth
+
+
+def check_data(cfg: Config, modes: tuple[str, ...]) -> None:
+    """Check that the data sets of a config are there and hold the classes it names.
+
+    Looks at paths, at the categories of COCO files, and at ``num_classes`` of the heads.
+
+    Args:
+        cfg: a whole config.
+        modes: which of 'train', 'val' and 'test' are about to be used.
+
+    Raises:
+        UserError: names the config entry, the path and the remedy.
+    """
+    for mode in modes:
+        loader = cfg.get(f'{mode}_dataloader')
+        if loader:
+            for dataset in leaf_datasets(loader.dataset):
+                _check_dataset(f'{mode}_dataloader', dataset, cfg)
+        evaluators = cfg.get(f'{mode}_evaluator') if mode != 'train' else None
+        for evaluator in _as_list(evaluators):
+            path = evaluator.get('ann_file')
+            if path and _is_local(path) and not osp.exists(path):
+                raise UserError(
+                    f'{mode}_evaluator ({evaluator.type}): annotation file {path} does not exist; '
+                    'it is usually the one of the data loader: set both'
+                )
+
+
+def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
+    inner = dataset.get('dataset') or dataset.get('datasets')
+    if not inner:
+        yield dataset
+    for child in _as_list(inner):
+        yield from leaf_datasets(child)
+
+
+def dataset_classes(dataset: ConfigDict) -> tuple[str, ...] | None:
+    """Names of the classes that a data set will have: from its metainfo, else from its type."""
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if classes is None:
+        from mmdet.registry import DATASETS
+
+        kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
+        classes = getattr(kind, 'METAINFO', {}).get('classes')
+    if isinstance(classes, str):  # a file with one name a line, or one bare name
+        classes = Path(classes).read_text().split('\n') if osp.exists(classes) else [classes]
+    return None if classes is None else tuple(name for name in classes if name)
+
+
+def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
+    where = f'{where} ({dataset.type})'
+    root = dataset.get('data_root') or ''
+    if root and _is_local(root) and not osp.exists(root):
+        raise UserError(f'{where}: data_root {root} does not exist; {_remedy(root)}')
+    ann_file = osp.join(root, dataset.get('ann_file') or '')
+    if dataset.get('ann_file') and _is_local(ann_file) and not osp.exists(ann_file):
+        raise UserError(f'{where}: annotation file {ann_file} does not exist; {_remedy(root)}')
+    prefix = dataset.get('data_prefix') or {}
+    for key, folder in (prefix.items() if isinstance(prefix, dict) else [('img', prefix)]):
+        path = osp.join(root, folder) if isinstance(folder, str) else ''
+        if path and _is_local(path) and not osp.isdir(path):
+            raise UserError(f'{where}: folder {path} ({key}) does not exist; {_remedy(root)}')
+    classes = dataset_classes(dataset)
+    if classes is None:
+        return
+    if ann_file.endswith('.json') and _is_local(ann_file):
+        known = coco_categories(ann_file)
+        unknown = [name for name in classes if name not in known]
+        if unknown:
+            raise UserError(
+                f'{where}: class {_names(unknown)} is not among the categories of {ann_file}, '
+                f'which are {_names(known)}; set metainfo=dict(classes=...) of the data set'
+            )
+    for path, count in _class_counts(cfg.model):
+        if count != len(classes):
+            raise UserError(
+                f'{path} is {count}, but {where} has {len(classes)} classes ({_names(classes)}); '
+                f'pass --cfg-options {path}={len(classes)}'
+            )
+
+
+def coco_categories(path: str) -> list[str]:
+    """Category names of a COCO file, without reading the rest of what may be half a gigabyte."""
+    data = Path(path).read_bytes()
+    if not data.rstrip().endswith(b'}'):
+        raise UserError(f'annotation file {path} is cut short or no JSON object; write it again')
+    decoder = json.JSONDecoder()
+    for found in re.finditer(rb'"categories"\s*:\s*', data):
+        tail = data[found.end() : found.end() + _LONGEST_CATEGORIES]
+        try:
+            value, _ = decoder.raw_decode(tail.decode('utf-8', errors='replace'))
+            return [str(category['name']) for category in value]
+        except (ValueError, TypeError, KeyError):
+            continue
+    raise UserError(f'annotation file {path} has no list "categories": it is not in COCO format')
+
+
+def check_checkpoint(model: nn.Module, path: str, classes: tuple[str, ...] | None) -> None:
+    """Check that a checkpoint belongs to this model before it is tested or resumed.
+
+    Args:
+        model: the model it is to be loaded into.
+        path: the checkpoint.
+        classes: class names of the data, compared with those stored in the checkpoint.
+
+    Raises:
+        UserError: the file is no checkpoint, holds other classes, or has weights that are missing
+            or of another shape.
+    """
+    state, meta = read_checkpoint(path)
+    trained = (meta.get('dataset_meta') or {}).get('classes')
+    if classes and trained and tuple(trained) != tuple(classes):
+        raise UserError(
+            f'checkpoint {path} was trained on {len(trained)} classes ({_names(trained)}), the '
+            f'config has {len(classes)} ({_names(classes)}); use the config of its training'
+        )
+    own = model.state_dict()
+    shapes = [
+        f'{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}'
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    missing = [key for key, _ in model.named_parameters() if key not in state]
+    if shapes or missing:
+        facts = shapes or [f'{key} is missing' for key in missing]
+        raise UserError(
+            f'checkpoint {path} does not fit this config: {facts[0]}'
+            + (f' (and {len(facts) - 1} more)' if len(facts) > 1 else '')
+            + '; use the config of its training'
+        )
+
+
+def read_checkpoint(path: str) -> tuple[dict, dict]:
+    """Weights and meta data of a checkpoint, read without running code from it.
+
+    Raises:
+        UserError: the file is missing, cut short or no checkpoint.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'checkpoint {path} does not exist')
+    from mmengine.runner.checkpoint import _load_checkpoint
+
+    try:
+        checkpoint = _load_checkpoint(path, map_location='cpu')
+    except Exception as error:
+        reason = str(error).strip().split('\n')[0]
+        raise UserError(f'{path} is no readable checkpoint ({reason})') from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f'{path} is no checkpoint: it holds a {type(checkpoint).__name__}')
+    state = checkpoint.get('state_dict', checkpoint)
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f'{path} is no checkpoint: it holds no weights')
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    return state, checkpoint.get('meta') or {}
+
+
+def _class_counts(node, path: str = 'model') -> Iterator[tuple[str, int]]:
+    """``num_classes`` of every head, with its place in the config."""
+    if isinstance(node, dict):
+        if isinstance(node.get('num_classes'), int) and 'RPN' not in str(node.get('type')):
+            yield f'{path}.num_classes', node['num_classes']
+        for key, child in node.items():
+            yield from _class_counts(child, f'{path}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for index, child in enumerate(node):
+            yield from _class_counts(child, f'{path}.{index}')
+
+
+def _remedy(root: str) -> str:
+    if 'digits' in root:
+        return f'make it with: python tools/make_digits.py --out {root}'
+    return 'put the data there, or say where it is with --cfg-options or in the config'
+
+
+def _names(names) -> str:
+    names = list(names)
+    shown = ', '.join(names[:8])
+    return shown + (', ...' if len(names) > 8 else '')
+
+
+def _as_list(value) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
+
+
+def _is_local(path: str) -> bool:
+    return '://' not in path

@@ -1,0 +1,45 @@
+"""Draw what a checkpoint detects on pictures of yours.
+
+    python tools/image_demo.py photo.jpg --config CONFIG --checkpoint CHECKPOINT
+    python tools/image_demo.py photos/ --config CONFIG --checkpoint CHECKPOINT --out-dir drawn
+
+The pictures with boxes on them go to --out-dir, with the boxes as text in detections.json.
+"""
+
+import argparse
+
+from rankdet.engine.errors import one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', nargs='+', help='image files or folders of images')
+    parser.add_argument('--config', required=True)
+    parser.add_argument('--checkpoint', required=True)
+    parser.add_argument('--out-dir', default='detections', help='(%(default)s)')
+    parser.add_argument('--score', type=float, default=0.3, help='least score (%(default)s)')
+    parser.add_argument('--device', help="'cpu', 'cuda:0', ...; default: a GPU if there is one")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        import rankdet.plugin  # noqa: F401, before any import of MMDetection
+        from rankdet.analysis.detect import detect_images
+
+        out = detect_images(
+            args.images,
+            args.config,
+            args.checkpoint,
+            args.out_dir,
+            score=args.score,
+            device=args.device,
+        )
+        print(f'{len(out)} pictures and detections.json in {args.out_dir}')
+
+
+if __name__ == '__main__':
+    main()
