@@ -5,6 +5,7 @@
 """
 
 from rankdet.compat.finder import install_finder
+from rankdet.compat.host import check_host
 
 __all__ = ['install']
 
@@ -15,7 +16,11 @@ def install() -> None:
     Compiled mmcv ops are used where they are installed. Where they are not, the ops that
     MMDetection's box detectors need come from torchvision. Known faults of old releases of
     the host are mended where, and only where, they are found.
+
+    Raises:
+        ImportError: MMDetection is not installed or OpenCV does not load; says what to install.
     """
+    check_host()
     install_finder()
     # Imported here, because it imports mmengine and ``import rankdet.compat`` must not.
     from rankdet.compat import quirks

@@ -27,21 +27,24 @@ def _load_own_checkpoints() -> None:
     # its checkpoints hold (the log's history, numpy values) nor asks for the old way.
     if torch.__version__ < (2, 6) or hasattr(checkpoint, 'get_torch_safe_globals'):
         return
+    torch.serialization.add_safe_globals(checkpoint_globals())
+
+
+def checkpoint_globals() -> list:
+    """What the pickles of mmengine's checkpoints name beside tensors and containers."""
     codes = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
     # What numpy pickles its scalars and arrays with.
     functions = (np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0])
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            (_history_method, 'builtins.getattr'),
-            np.ndarray,
-            np.dtype,
-            *{type(np.dtype(code)) for code in codes},
-            # Files name numpy's module as numpy 1 or as numpy 2 did, whichever wrote them.
-            *((f, f'numpy.core.multiarray.{f.__name__}') for f in functions),
-            *((f, f'numpy._core.multiarray.{f.__name__}') for f in functions),
-        ]
-    )
+    return [
+        HistoryBuffer,
+        (_history_method, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in codes},
+        # Files name numpy's module as numpy 1 or as numpy 2 did, whichever wrote them.
+        *((f, f'numpy.core.multiarray.{f.__name__}') for f in functions),
+        *((f, f'numpy._core.multiarray.{f.__name__}') for f in functions),
+    ]
 
 
 def _history_method(owner: type, name: str) -> FunctionType:

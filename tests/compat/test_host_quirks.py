@@ -1,0 +1,115 @@
+"""What old releases of mmengine get wrong with current torch and setuptools."""
+
+import os
+import pickle
+
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import load_checkpoint
+from mmengine.utils import package_utils
+
+import rankdet.compat
+
+rankdet.compat.install()
+
+from rankdet.compat import quirks  # noqa: E402
+
+new_torch = pytest.mark.skipif(torch.__version__ < (2, 6), reason='torch loads any pickle here')
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A file with what mmengine writes: weights, log history, numpy values."""
+    history = HistoryBuffer([0.5, 0.25], [1, 2])
+    history.update(np.float64(0.125))
+    runtime = dict(seed=np.uint32(7), mean=np.float64(2), flags=np.array([True]))
+    state = dict(weight=torch.ones(2, 3), bias=torch.zeros(2))
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(
+        dict(state_dict=state, message_hub=dict(log_scalars={'loss': history}, runtime=runtime)),
+        path,
+    )
+    return str(path)
+
+
+def test_own_checkpoint_loads(checkpoint):
+    loaded = load_checkpoint(torch.nn.Linear(3, 2), checkpoint)
+    hub = loaded['message_hub']
+    assert hub['log_scalars']['loss'].mean() == pytest.approx((0.5 + 2 * 0.25 + 0.125) / 4)
+    assert hub['runtime'] == dict(seed=7, mean=2.0, flags=[True])
+
+
+@new_torch
+def test_allowed_globals_suffice(checkpoint):
+    with torch.serialization.safe_globals(quirks.checkpoint_globals()):
+        loaded = torch.load(checkpoint, weights_only=True)
+    assert loaded['message_hub']['log_scalars']['loss'].current() == 0.125
+
+
+class Attribute:
+    """Pickles as ``getattr(owner, name)``."""
+
+    def __init__(self, owner, name):
+        self.call = getattr, (owner, name)
+
+    def __reduce__(self):
+        return self.call
+
+
+@new_torch
+@pytest.mark.parametrize(
+    ('owner', 'name'),
+    [(HistoryBuffer, '__init__'), (HistoryBuffer, 'nothing'), (np.ndarray, 'mean')],
+)
+def test_allowed_globals_open_no_door(tmp_path, owner, name):
+    torch.save(Attribute(owner, name), tmp_path / 'odd.pth')
+    with (
+        torch.serialization.safe_globals(quirks.checkpoint_globals()),
+        pytest.raises((pickle.UnpicklingError, ValueError), match=f'attribute {name!r}'),
+    ):
+        torch.load(tmp_path / 'odd.pth', weights_only=True)
+
+
+@pytest.mark.parametrize('name', ['mmengine', 'mmcv', 'mmdet'])
+def test_installed_path(name):
+    module = __import__(name)
+    assert quirks.get_installed_path(name) == os.path.dirname(module.__file__)
+    assert quirks.is_installed(name)
+
+
+def test_path_of_what_is_not_installed():
+    assert not quirks.is_installed('no_such_package')
+    with pytest.raises(ImportError, match="'no_such_package' is not installed"):
+        quirks.get_installed_path('no_such_package')
+
+
+def test_pkg_resources_is_replaced_only_where_it_lacks(monkeypatch):
+    def get_installed_path(package):
+        import pkg_resources  # noqa: F401  as mmengine 0.10.7 does
+
+    def is_installed(package):
+        return 'a release that needs no pkg_resources'
+
+    for module in (package_utils, mmengine.utils, mmengine.config.config):
+        monkeypatch.setattr(module, 'get_installed_path', get_installed_path)
+    monkeypatch.setattr(package_utils, 'is_installed', is_installed)
+
+    monkeypatch.setattr(quirks.importlib.util, 'find_spec', lambda name: object())
+    quirks._live_without_pkg_resources()
+    assert package_utils.get_installed_path is get_installed_path
+
+    monkeypatch.setattr(quirks.importlib.util, 'find_spec', lambda name: None)
+    quirks._live_without_pkg_resources()
+    assert package_utils.get_installed_path is quirks.get_installed_path
+    assert mmengine.utils.get_installed_path is quirks.get_installed_path
+    assert mmengine.config.config.get_installed_path is quirks.get_installed_path
+    assert package_utils.is_installed is is_installed
+
+
+def test_config_inherits_from_the_host(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n")
+    assert mmengine.Config.fromfile(path).model.type == 'RetinaNet'
