@@ -15,7 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from rankdet.evaluation.coco_data import Detections, GroundTruth, Progress, silent
+from rankdet.evaluation.coco_data import Detections, GroundTruth
+from rankdet.evaluation.progress import Progress, silent
 
 COCO_IOU_THRS = np.linspace(0.5, 0.95, 10)
 COCO_AREA_RANGES = {
@@ -180,7 +181,7 @@ def match(
     group = dt.image * len(gt.class_ids) + dt.label
     order = np.lexsort((-dt.scores, group))
     group = group[order]
-    rank = _position_in_run(group)
+    rank = position_in_run(group)
     order, group, rank = order[rank < max_dets], group[rank < max_dets], rank[rank < max_dets]
 
     chunks = list(_match_by_turns(gt, dt[order], group, iou_thrs, area_ranges, progress))
@@ -214,26 +215,17 @@ def _match_by_turns(
     progress: Progress,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows of ``dt`` that overlap an object of their group, and what each is matched to."""
-    gt_group = gt.image * len(gt.class_ids) + gt.label
-    gt_order = np.argsort(gt_group, kind='stable')
-    first, stop = (np.searchsorted(gt_group[gt_order], group, side) for side in ('left', 'right'))
     floors = np.minimum(iou_thrs, 1 - 1e-10)
     counts = _counting(gt, area_ranges).T
     # Objects that someone has taken; crowds never are.
     taken = np.zeros((len(gt), len(iou_thrs), len(area_ranges)), bool)
-
-    num_pairs = np.concatenate([[0], np.cumsum(stop - first)])
-    for begin, end in _whole_groups(group, num_pairs):
-        rows = np.arange(begin, end)
-        row = np.repeat(rows, (stop - first)[begin:end])
-        nth = np.arange(num_pairs[begin], num_pairs[end]) - num_pairs[row]
-        obj = gt_order[first[row] + nth]
+    for end, row, nth, obj in pair_up(gt, group):
         iou = paired_iou(dt.boxes[row], gt.boxes[obj], gt.crowd[obj])
         near = iou >= floors.min()
         row, nth, obj, iou = row[near], nth[near], obj[near], iou[near]
 
         rows, of_pair = np.unique(row, return_inverse=True)
-        turn = _position_in_run(group[rows])
+        turn = position_in_run(group[rows])
         # Sorted by turn, then detection, then from the worst to the best object: of equal
         # IoUs COCO takes the later object.
         best_last = np.lexsort((nth, iou, of_pair, turn[of_pair]))
@@ -257,19 +249,36 @@ def _match_by_turns(
         progress('matching', end, len(group))
 
 
-def _whole_groups(group: np.ndarray, num_pairs: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut the detections between groups into parts of about ``_PAIRS_AT_ONCE`` pairs."""
+def pair_up(
+    gt: GroundTruth, group: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Pair every detection with every object of its image and class, some groups at a time.
+
+    Args:
+        gt: the objects.
+        group: ``(D,)`` ascending, ``image * K + label`` of each detection.
+
+    Yields:
+        How many detections are through, and for each pair the row of the detection, the place
+        of the object in its group, and the object. Pairs come by row, then by place.
+    """
+    gt_group = gt.image * len(gt.class_ids) + gt.label
+    gt_order = np.argsort(gt_group, kind='stable')
+    first, stop = (np.searchsorted(gt_group[gt_order], group, side) for side in ('left', 'right'))
+    num_pairs = np.concatenate([[0], np.cumsum(stop - first)])
     begins = np.flatnonzero(np.diff(group, prepend=-1))
-    steps = np.arange(_PAIRS_AT_ONCE, num_pairs[-1], _PAIRS_AT_ONCE)
-    inner = np.unique(np.searchsorted(num_pairs[begins], steps))
-    cuts = [0, *begins[inner[(inner > 0) & (inner < len(begins))]].tolist(), len(group)]
-    yield from pairwise(cuts)
+    steps = np.searchsorted(num_pairs[begins], np.arange(0, num_pairs[-1], _PAIRS_AT_ONCE))
+    cuts = np.unique([0, *np.append(begins, len(group))[steps], len(group)])
+    for begin, end in pairwise(cuts):
+        row = np.repeat(np.arange(begin, end), (stop - first)[begin:end])
+        nth = np.arange(num_pairs[begin], num_pairs[end]) - num_pairs[row]
+        yield int(end), row, nth, gt_order[first[row] + nth]
 
 
-def _position_in_run(values: np.ndarray) -> np.ndarray:
+def position_in_run(values: np.ndarray) -> np.ndarray:
     """For sorted values: how many equal ones stand before each.
 
-    >>> _position_in_run(np.array([3, 3, 5, 5, 5])).tolist()
+    >>> position_in_run(np.array([3, 3, 5, 5, 5])).tolist()
     [0, 1, 0, 1, 2]
     """
     return np.arange(len(values)) - np.searchsorted(values, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,18 +12,18 @@ from rankdet.evaluation.average_precision import CocoAP, coco_ap
 from rankdet.evaluation.coco_data import (
     Detections,
     GroundTruth,
-    Progress,
     load_detections,
     load_ground_truth,
-    silent,
 )
 from rankdet.evaluation.lrp import LRPReport, check_tau, lrp_report
 from rankdet.evaluation.matching import COCO_IOU_THRS, Matching, match
+from rankdet.evaluation.progress import Progress, silent
 from rankdet.evaluation.rank_correlation import (
     CorrelationReport,
     correlation_bounds,
     correlation_report,
 )
+from rankdet.evaluation.voc import VocAP, voc_ap
 
 #: Score thresholds of the DR paper's Table 5.
 SWEEP_THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -39,18 +39,36 @@ class Evaluation:
         correlation: rank correlation of scores and IoUs.
         bounds: AP if localisation ranked inversely or as the scores, see
             :func:`rankdet.evaluation.correlation_bounds`; None if it was not asked for.
+        voc: VOC's own AP50; None if it was not asked for.
     """
 
     ap: CocoAP
     lrp: LRPReport
     correlation: CorrelationReport
     bounds: dict[str, dict[str, float]] | None = None
+    voc: VocAP | None = None
 
     def summary(self) -> dict[str, float]:
         """One number per name; AP, AR and oLRP in [0, 1], rho in [-1, 1], NaN if undefined."""
         found = self.ap.summary() | self.lrp.summary() | {'rho': self.correlation.rho}
         for bound, values in (self.bounds or {}).items():
             found |= {f'{bound}/{name}': value for name, value in values.items()}
+        return found | (self.voc.summary() if self.voc else {})
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Class name to AP, oLRP with components and LRP-optimal threshold, and rho."""
+        found = {}
+        for k, name in enumerate(self.lrp.class_names):
+            lrp = self.lrp.per_class[k]
+            found[name] = {
+                'AP': float(self.ap.per_class()[k]),
+                'oLRP': lrp.lrp,
+                'oLRP_loc': lrp.loc,
+                'oLRP_fp': lrp.fp,
+                'oLRP_fn': lrp.fn,
+                'threshold': lrp.threshold,
+                'rho': float(self.correlation.per_class[k]),
+            }
         return found
 
 
@@ -76,6 +94,7 @@ def evaluate(
     tau: float = 0.5,
     max_dets: Sequence[int] = (1, 10, 100),
     bounds: bool = True,
+    voc: bool = False,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a detection result in every way of the papers, matching it once.
@@ -87,6 +106,7 @@ def evaluate(
         max_dets: numbers of detections per image and class that AR is given for, ascending;
             the last one is what takes part in everything.
         bounds: also find the bounds of perfect and inverse rank correlation.
+        voc: also measure VOC's own AP50; crowds are then VOC's difficult objects.
         progress: told how far it is.
 
     Returns:
@@ -106,7 +126,9 @@ def evaluate(
     """
     gt, dt = load_pair(gt, dt, progress)
     matching = match_for_all(gt, dt, tau=tau, max_dets=max(max_dets), progress=progress)
-    return evaluate_matching(matching, tau=tau, max_dets=max_dets, bounds=bounds)
+    progress('measuring', 0, 1)
+    found = evaluate_matching(matching, tau=tau, max_dets=max_dets, bounds=bounds)
+    return replace(found, voc=voc_ap(gt, dt)) if voc else found
 
 
 def evaluate_matching(

@@ -18,13 +18,10 @@ import platform
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from rankdet.evaluation import evaluate
 

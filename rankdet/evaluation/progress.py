@@ -1,0 +1,47 @@
+"""Telling how far a long evaluation is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+#: Called as ``progress(stage, done, total)`` by everything here that may take seconds.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The progress report that reports nothing."""
+
+
+class StderrProgress:
+    """Shows stage, share and seconds on standard error.
+
+    On a terminal one line is written over and over; elsewhere a line appears where a new stage
+    begins, and then at most every ten seconds.
+
+    Args:
+        title: what is being evaluated.
+    """
+
+    def __init__(self, title: str = '') -> None:
+        self.title = title
+        self._start = time.monotonic()
+        self._stage = None
+        self._last = -10.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now, terminal = time.monotonic() - self._start, sys.stderr.isatty()
+        if stage == self._stage and now - self._last < (0.1 if terminal else 10) and done < total:
+            return
+        if stage == self._stage and not terminal and done >= total:
+            return
+        self._stage, self._last = stage, now
+        share = f' {100 * done // total}%' if total and done else ''
+        line = f'{self.title} {stage}{share} ({now:.0f} s)'.strip()
+        print(f'\r{line:<79}' if terminal else line, end='' if terminal else '\n', file=sys.stderr)
+
+    def close(self) -> None:
+        """Clear the line on a terminal."""
+        if sys.stderr.isatty():
+            print(f'\r{"":<79}\r', end='', file=sys.stderr, flush=True)
