@@ -38,7 +38,7 @@ def checkpoint(tmp_path):
 def test_own_checkpoint_loads(checkpoint):
     loaded = load_checkpoint(torch.nn.Linear(3, 2), checkpoint)
     hub = loaded['message_hub']
-    assert hub['log_scalars']['loss'].mean() == pytest.approx((0.5 + 2 * 0.25 + 0.125) / 4)
+    assert hub['log_scalars']['loss'].mean() == (0.5 + 0.25 + 0.125) / 4
     assert hub['runtime'] == dict(seed=7, mean=2.0, flags=[True])
 
 
