@@ -19,12 +19,14 @@ class RankingInputs:
         positives: ``(P,)`` int64, ascending positions of the positives in ``scores``.
         is_negative: ``(n,)`` bool. What is neither positive nor negative is ignored.
         image_ids: None, ``(rows,)`` or ``(n,)`` integers, see :meth:`images`.
+        loc_errors: None or ``(P,)``, localisation errors of the positives.
     """
 
     scores: Tensor
     positives: Tensor
     is_negative: Tensor
     image_ids: Tensor | None = None
+    loc_errors: Tensor | None = None
 
     @property
     def num_positives(self) -> int:
@@ -63,8 +65,7 @@ def read_inputs(
         ValueError: shapes, devices or label values do not fit.
     """
     check_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    flat = logits.reshape(-1)
-    scores = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+    scores = logits.reshape(-1).to(wide(logits.dtype))
     if class_indices:
         positives, is_negative = _read_class_indices(targets.reshape(-1), logits.shape[-1])
     else:
@@ -73,29 +74,31 @@ def read_inputs(
     return RankingInputs(scores, positives, is_negative, ids)
 
 
-def read_loc_errors(
+def locate_loc_errors(
     loc_errors: Tensor, logits: Tensor, targets: Tensor, positives: Tensor
 ) -> Tensor:
-    """``(P,)`` localisation errors of the positives, in the order of ``positives``.
+    """``(P,)`` positions of the positives' errors in ``loc_errors.flatten()``.
 
-    A vector of length P is always taken as one error per positive. Otherwise ``loc_errors`` has
-    the shape of ``targets`` or of the rows, ``logits.shape[:-1]``, and is read at positives only.
+    A vector of length P is always taken as one error per positive, in the order of
+    ``targets.flatten()``. Otherwise ``loc_errors`` has the shape of ``targets`` or of the rows,
+    ``logits.shape[:-1]``, and only the positives' entries are ever read.
     """
-    if not torch.is_floating_point(loc_errors):
-        raise TypeError(f'loc_errors must be floating, got {loc_errors.dtype}')
-    if loc_errors.device != logits.device:
-        raise ValueError(f'loc_errors are on {loc_errors.device}, logits on {logits.device}')
     if loc_errors.shape == positives.shape:
-        return loc_errors
+        return torch.arange(positives.shape[0], device=positives.device)
     if loc_errors.shape == logits.shape:
-        return loc_errors.reshape(-1)[positives]
+        return positives
     if loc_errors.shape == logits.shape[:-1]:
-        return loc_errors.reshape(-1)[positives // max(logits.shape[-1], 1)]
+        return positives // max(logits.shape[-1], 1)
     raise ValueError(
-        f'loc_errors must have shape ({len(positives)},), one error per positive, or that of '
+        f'loc_errors must have shape ({positives.shape[0]},), one error per positive, or that of '
         f'targets {tuple(targets.shape)} or of the rows {tuple(logits.shape[:-1])}, '
         f'got {tuple(loc_errors.shape)}'
     )
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that values of ``dtype`` are computed in: float32, or float64 itself."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def check_number(name: str, value: float, *, minimum: float, strict: bool = False) -> None:
@@ -116,11 +119,9 @@ def check_inputs(
     logits: Tensor, targets: Tensor, *, class_indices: bool, image_ids: Tensor | None
 ) -> None:
     """Raise on dtypes, shapes and devices that do not fit; looks at no values."""
-    for name, value in (('logits', logits), ('targets', targets)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f'{name} must be a tensor, got {type(value).__name__}')
-    if not torch.is_floating_point(logits):
-        raise TypeError(f'logits must be floating, got {logits.dtype}')
+    check_floating('logits', logits)
+    if not isinstance(targets, Tensor):
+        raise TypeError(f'targets must be a tensor, got {type(targets).__name__}')
     if class_indices:
         if logits.ndim == 0:
             raise ValueError('logits need a last axis of classes where class_indices=True')
@@ -135,7 +136,7 @@ def check_inputs(
         raise ValueError(
             f'targets must have {meaning}, {tuple(expected)}, got {tuple(targets.shape)}'
         )
-    _check_device('targets', targets, logits)
+    check_device('targets', targets, logits)
     if image_ids is not None:
         if not isinstance(image_ids, Tensor) or image_ids.dtype not in _INTEGERS:
             found = getattr(image_ids, 'dtype', type(image_ids).__name__)
@@ -145,10 +146,19 @@ def check_inputs(
                 f'image_ids must have shape {tuple(logits.shape[:1])} or {tuple(logits.shape)}, '
                 f'got {tuple(image_ids.shape)}'
             )
-        _check_device('image_ids', image_ids, logits)
+        check_device('image_ids', image_ids, logits)
 
 
-def _check_device(name: str, tensor: Tensor, logits: Tensor) -> None:
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Raise unless ``tensor`` is a tensor of real floating numbers."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f'{name} must be a tensor, got {type(tensor).__name__}')
+    if not torch.is_floating_point(tensor):
+        raise TypeError(f'{name} must be floating, got {tensor.dtype}')
+
+
+def check_device(name: str, tensor: Tensor, logits: Tensor) -> None:
+    """Raise unless ``tensor`` is where the logits are."""
     if tensor.device != logits.device:
         raise ValueError(f'{name} are on {tensor.device}, logits on {logits.device}')
 

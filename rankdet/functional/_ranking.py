@@ -1,0 +1,130 @@
+"""How the positives of a batch rank, and how an update reaches the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ._inputs import RankingInputs, check_choice, check_number
+from ._scope import Processes
+from ._step import LinearStep, SigmoidStep
+
+STEPS = ('linear', 'sigmoid')
+
+
+@dataclass(frozen=True)
+class Step:
+    """Which H, see :mod:`._step`."""
+
+    kind: str = 'linear'
+    delta: float = 1.0
+    scale: float = 1.0
+
+    def check(self) -> None:
+        """Raise on a value out of range."""
+        check_choice('step', self.kind, STEPS)
+        check_number('delta', self.delta, minimum=0)
+        check_number('scale', self.scale, minimum=0, strict=True)
+
+    def over(self, positives: Tensor, dtype: torch.dtype) -> LinearStep | SigmoidStep:
+        """The step's sums over sorted positive scores."""
+        if self.kind == 'linear':
+            return LinearStep(positives, self.delta, dtype)
+        return SigmoidStep(positives, self.scale, dtype)
+
+
+class Ranking:
+    """How the positives of a batch, or of all processes' batches, rank.
+
+    All per-positive vectors are float64 ``(P,)`` in ascending order of score.
+
+    Attributes:
+        scores: the positives' scores.
+        false_positives: FP(i), the negatives above i, each counted by the step H.
+    """
+
+    def __init__(self, inputs: RankingInputs, step: Step, processes: Processes) -> None:
+        self._inputs = inputs
+        self._processes = processes
+        scores = inputs.scores.detach()
+        own = scores[inputs.positives].double()
+        everyone, self._own = processes.gather(own)
+        self.scores, self._order = everyone.sort(stable=True)
+        self.false_positives = torch.zeros_like(self.scores)
+        if not len(self):
+            return
+        self._step = step.over(self.scores, scores.dtype)
+        self._values, self._index = _candidates(scores, inputs.is_negative, self._step.floor)
+        self.false_positives = processes.sum(self._step.count(self._values))
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+    @cached_property
+    def rank_among_positives(self) -> Tensor:
+        """rank+(i) = 1 + sum of H(x_ik) over the other positives k."""
+        return 1 + self.positives_above(torch.ones_like(self.scores))
+
+    @property
+    def rank(self) -> Tensor:
+        """rank(i) = rank+(i) + FP(i)."""
+        return self.rank_among_positives + self.false_positives
+
+    @cached_property
+    def num_negatives(self) -> Tensor:
+        """|N|, trivial negatives included."""
+        return self._processes.sum(self._inputs.is_negative.sum())
+
+    def positives_above(self, weights: Tensor) -> Tensor:
+        """The sum of w_k H(x_ik) over the other positives k, for each positive i."""
+        return self._step.positives_above(weights) if len(self) else torch.zeros_like(weights)
+
+    def align(self, values: Tensor) -> Tensor:
+        """Sort this process's ``(P,)`` values, given in the order of the targets, by score.
+
+        Values of all processes' positives where these rank together.
+        """
+        everyone, _ = self._processes.gather(values.detach().double())
+        return everyone[self._order]
+
+    def restore(self, values: Tensor) -> Tensor:
+        """The inverse of :meth:`align`: this process's values in the order of the targets."""
+        everyone = torch.empty_like(values)
+        everyone[self._order] = values
+        return everyone[self._own]
+
+    def gradient(self, update: Tensor) -> Tensor:
+        """The error-driven update of all scores, ``(n,)``; may be called once.
+
+        Args:
+            update: l(i) - l*(i), divided by Z: what each positive asks for. The negatives above
+                it bear it, each its share p(j|i) = H(x_ij) / FP(i), and the positive as much in
+                the other direction. It is lost where there is no negative above.
+        """
+        inputs = self._inputs
+        if not len(self):
+            return torch.zeros_like(inputs.scores.detach())
+        share = torch.where(self.false_positives == 0, 0.0, update / self.false_positives)
+        gradient = self._step.spread(self._values, share)
+        if self._index is not None:
+            sparse, gradient = gradient, torch.zeros_like(inputs.scores.detach())
+            gradient.index_copy_(0, self._index, sparse)
+        pull = self.restore(-share * self.false_positives)
+        return gradient.index_copy_(0, inputs.positives, pull.to(gradient.dtype))
+
+
+def _candidates(scores: Tensor, is_negative: Tensor, floor: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A fresh buffer of the non-trivial negatives' scores, and their positions.
+
+    Without positions the buffer covers all scores, with -inf for those left out: cheaper
+    where most are wanted, and free of synchronisation on devices that would need one.
+    """
+    keep = scores < floor
+    keep.logical_not_().logical_and_(is_negative)
+    if keep.device.type == 'cpu' and 2 * int(keep.count_nonzero()) < keep.numel():
+        index = keep.nonzero().squeeze(1)
+        return scores.index_select(0, index), index
+    return torch.where(keep, scores, -float('inf')), None

@@ -1,0 +1,182 @@
+r"""The step H of the ranking losses, summed over all pairs without forming a pair.
+
+Both classes answer, for sorted positive scores ``p`` (float64, at least one),
+
+* ``count(values)``: :math:`FP(i) = \sum_j H(v_j - p_i)`,
+* ``spread(values, weights)``: :math:`F(v_j) = \sum_i w_i H(v_j - p_i)`, what the positives
+  push onto each negative,
+* ``positives_above(weights)``: :math:`\sum_{k \ne i} w_k H(p_k - p_i)`.
+
+``count`` and then ``spread`` take the same buffer of values, where -inf stands for "no negative",
+and turn it into F in place. A value below ``floor`` is trivial: H is 0 for all positives.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._search import KnotSearch
+
+# Values of one chunk and its temporaries stay in the cache; other devices take all at once.
+_CHUNK = 1 << 18
+# Pairs that the sigmoid step holds at a time.
+_PAIRS = 1 << 22
+
+
+class LinearStep:
+    """H(x) = clip(x / 2 delta + 1/2, 0, 1), or the Heaviside step with H(0) = 1 for delta = 0.
+
+    Each positive opens a ramp at the knot p - delta and closes it at p + delta. Between two of
+    the 2n sorted knots every sum above is linear in v, so a negative matters only through its
+    segment and its offset from the knot below. All terms are sums of parts of one sign, taken
+    from the nearest knot: no large numbers cancel, whatever the scores' magnitude.
+    """
+
+    def __init__(self, positives: Tensor, delta: float, dtype: torch.dtype) -> None:
+        n = positives.shape[0]
+        self.positives = positives
+        self.per_unit = 0.5 / delta if delta > 1e-100 else 0.0
+        # Infinite scores become huge ones, whose differences exist.
+        huge = torch.finfo(dtype).max / 4
+        centres = positives.clamp(-huge, huge)
+        opening, closing = centres - delta, centres + delta
+        # Merge the two sorted sequences: where each knot lands, openings first among equals.
+        index = torch.arange(n, device=positives.device)
+        self.low = index + torch.searchsorted(closing, opening)
+        self.high = index + torch.searchsorted(opening, closing, right=True)
+        self.knots = positives.new_empty(2 * n)
+        self.knots[self.low], self.knots[self.high] = opening, closing
+        turns = torch.zeros_like(index).repeat(2)
+        turns[self.low], turns[self.high] = 1, -1
+        self.is_open = turns.cumsum(0) > 0
+        # Gaps where no ramp is open are left out, so that sums of widths stay small.
+        gaps = self.knots.diff(append=self.knots[-1:])
+        self.width = torch.where(self.is_open, gaps, 0.0)
+        # What a ramp lacks to 1 once closed: rounding, or all of it when delta is 0.
+        self.jump = 1 - self.per_unit * (closing - opening)
+        self.own = torch.where(closing > opening, 0.5, 1.0) if self.per_unit else 1.0
+        # Rounded up, a knot compares with every value of this dtype as the exact one does.
+        rounded = self.knots.to(dtype)
+        above = torch.nextafter(rounded, rounded.new_tensor(float('inf')))
+        self.rounded = torch.where(rounded < self.knots, above, rounded)
+        self.floor = self.rounded[0]
+        self.search = KnotSearch(self.rounded)
+        self.anchors = torch.cat([self.rounded[:1], self.rounded])
+
+    def count(self, values: Tensor) -> Tensor:
+        """(n,) float64 FP. Leaves in ``values`` the offsets that :meth:`spread` reads."""
+        segments = self.anchors.shape[0]
+        below = torch.nextafter(self.floor, self.floor.new_tensor(-float('inf')))
+        mass = self.knots.new_zeros(segments)
+        moment = self.knots.new_zeros(segments)
+        self.segments = []
+        for chunk in _chunks(values):
+            segment = self.search(torch.clamp(chunk, below, self.rounded[-1], out=chunk))
+            chunk.sub_(self.anchors.index_select(0, segment))
+            mass += _histogram(segment, segments)
+            moment += _histogram(segment, segments, chunk.double())
+            self.segments.append(segment)
+        # Offsets are finite, so only a NaN among values or positives survives this.
+        poison = moment.sum() * 0 + torch.where(self.positives.isnan().any(), float('nan'), 0.0)
+        return self._tail_sums(mass[1:], self._from_exact_knots(mass, moment)) + poison
+
+    def spread(self, values: Tensor, weights: Tensor) -> Tensor:
+        """F of every value, written over the offsets that :meth:`count` left."""
+        slope, jump = torch.zeros_like(self.knots), torch.zeros_like(self.knots)
+        slope[self.low], slope[self.high] = weights, -weights
+        slope = torch.where(self.is_open, slope.cumsum(0) * self.per_unit, 0.0)
+        jump[self.high] = weights * self.jump
+        rise = slope * self.width
+        base = jump.cumsum(0)
+        base[1:] += rise.cumsum(0)[:-1]
+        base += slope * (self.rounded - self.knots)
+        # Nothing reaches the values below the first knot.
+        slope = torch.nn.functional.pad(slope, (1, 0)).to(values.dtype)
+        base = torch.nn.functional.pad(base, (1, 0)).to(values.dtype)
+        for chunk, segment in zip(_chunks(values), self.segments, strict=True):
+            chunk.mul_(slope.index_select(0, segment)).add_(base.index_select(0, segment))
+        return values
+
+    def positives_above(self, weights: Tensor) -> Tensor:
+        """(n,) float64, see the module."""
+        below = torch.searchsorted(self.knots, self.positives, right=True) - 1
+        zeros = torch.zeros_like(self.knots)
+        mass = zeros.index_add(0, below, weights)
+        moment = zeros.index_add(0, below, weights * (self.positives - self.knots[below]))
+        return self._tail_sums(mass, moment) - self.own * weights
+
+    def _from_exact_knots(self, mass: Tensor, moment: Tensor) -> Tensor:
+        """Sums of offsets from the rounded knots, taken from the exact ones."""
+        return moment[1:] + mass[1:] * (self.rounded - self.knots)
+
+    def _tail_sums(self, mass: Tensor, moment: Tensor) -> Tensor:
+        """Sum of m H(v - p_i) over points v, from the mass above each knot and its moment.
+
+        H is the part of a ramp that lies below v, so the sum is an integral over the ramp of
+        the mass above: whole widths below later points, offsets below a segment's own.
+        """
+        at_or_above = _reversed_cumsum(mass)
+        above = torch.nn.functional.pad(at_or_above[1:], (0, 1))
+        area = torch.where(self.is_open, above * self.width + moment, 0.0)
+        area = _reversed_cumsum(area)
+        ramps = self.per_unit * (area[self.low] - area[self.high])
+        return at_or_above[self.high] * self.jump + ramps
+
+
+class SigmoidStep:
+    """H(x) = 1 / (1 + exp(-scale x)): pairs, but only a bounded number at a time."""
+
+    def __init__(self, positives: Tensor, scale: float, dtype: torch.dtype) -> None:
+        self.positives = positives
+        self.scale = scale
+        self.floor = torch.tensor(-float('inf'), dtype=dtype, device=positives.device)
+
+    def count(self, values: Tensor) -> Tensor:
+        """(n,) float64 FP."""
+        total = torch.zeros_like(self.positives)
+        for chunk in self._chunks(values):
+            total += self._steps(chunk, values.dtype).sum(0, dtype=torch.float64)
+        return total
+
+    def spread(self, values: Tensor, weights: Tensor) -> Tensor:
+        """F of every value, in place."""
+        weights = weights.to(values.dtype)
+        for chunk in self._chunks(values):
+            chunk.copy_(self._steps(chunk, values.dtype) @ weights)
+        return values
+
+    def positives_above(self, weights: Tensor) -> Tensor:
+        """(n,) float64, see the module."""
+        total = torch.zeros_like(self.positives)
+        for start, chunk in zip(self._starts(self.positives), self._chunks(self.positives)):
+            stop = start + chunk.shape[0]
+            total += weights[start:stop] @ self._steps(chunk, torch.float64)
+        return total - 0.5 * weights
+
+    def _steps(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        pairs = values.to(dtype)[:, None] - self.positives.to(dtype)
+        return pairs.mul_(self.scale).sigmoid_()
+
+    def _chunks(self, values: Tensor) -> tuple[Tensor, ...]:
+        return values.split(max(1, _PAIRS // self.positives.shape[0]))
+
+    def _starts(self, values: Tensor) -> range:
+        return range(0, values.shape[0], max(1, _PAIRS // self.positives.shape[0]))
+
+
+def _chunks(values: Tensor) -> tuple[Tensor, ...]:
+    return values.split(_CHUNK) if values.device.type == 'cpu' else (values,)
+
+
+def _histogram(bins: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
+    """float64 or int64 sums per bin, without a synchronisation."""
+    if bins.device.type == 'cpu':
+        return torch.bincount(bins, weights, minlength=size)
+    if weights is None:
+        weights = torch.ones((), dtype=torch.int64, device=bins.device).expand(bins.shape)
+    return weights.new_zeros(size).index_add_(0, bins, weights)
+
+
+def _reversed_cumsum(values: Tensor) -> Tensor:
+    return values.flip(0).cumsum(0).flip(0)
