@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 
@@ -35,6 +38,21 @@ class RankingLoss(nn.Module):
         if not loss_weight >= 0:
             raise ValueError(f'loss_weight must be a number >= 0, got {loss_weight!r}')
         self.loss_weight = float(loss_weight)
+        self.options: dict[str, object] = {}
+
+    def set_options(self, functional: Callable[..., object], **options: object) -> None:
+        """Keep the options that every call hands to ``functional``.
+
+        An empty batch lets the functional refuse wrong ones now, not in the first iteration.
+        """
+        nothing = torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64)
+        errors = [torch.zeros(0)] if self.needs_loc_errors else []
+        functional(*nothing, *errors, class_indices=True, **options)
+        self.options = options
+
+    def extra_repr(self) -> str:
+        options = {**self.options, 'loss_weight': self.loss_weight}
+        return ', '.join(f'{name}={value!r}' for name, value in options.items())
 
     def __call__(self, *args, **kwargs):
         if len(args) > 2 or 'avg_factor' in kwargs:
@@ -43,6 +61,9 @@ class RankingLoss(nn.Module):
                 f'{name} ranks a whole batch at once, but this head calls it piece by piece; '
                 "use a head of rankdet, such as bbox_head=dict(type='RankRetinaHead', ...)"
             )
+        if (kwargs.get('loc_errors') is not None) != self.needs_loc_errors:
+            needs = 'needs' if self.needs_loc_errors else 'takes no'
+            raise TypeError(f'{type(self).__name__} {needs} loc_errors')
         return super().__call__(*args, **kwargs)
 
     def forward(
