@@ -1,0 +1,125 @@
+"""The table, the sweep and the command lines."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rankdet.evaluation import evaluate, sweep_score_thresholds
+from rankdet.evaluation.table import format_table
+from tests.evaluation.scenes import make_scenes
+
+ROOT = Path(__file__).resolve().parents[2]
+GT, RESULTS = make_scenes(1)
+
+
+def tool(name, *args):
+    command = [sys.executable, str(ROOT / 'tools' / name), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / 'gt.json').write_text(json.dumps(GT))
+    (tmp_path / 'a.bbox.json').write_text(json.dumps(RESULTS))
+    (tmp_path / 'b.bbox.json').write_text(json.dumps(RESULTS[::2]))
+    return tmp_path
+
+
+@pytest.mark.parametrize('max_dets', [(1, 10, 100), (1, 2)])
+def test_sweep_equals_filtered_results(max_dets):
+    thresholds = (0.0, 0.2, 0.55, 0.9, 2.0)
+    found = sweep_score_thresholds(GT, RESULTS, thresholds, max_dets=max_dets)
+    assert tuple(found) == thresholds
+    for threshold, evaluation in found.items():
+        kept = [row for row in RESULTS if row['score'] > threshold]
+        wanted = evaluate(GT, kept, bounds=False, max_dets=max_dets).summary()
+        assert evaluation.summary() == pytest.approx(wanted, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize('thresholds', [(), (0.1, math.nan)])
+def test_sweep_refuses(thresholds):
+    with pytest.raises(ValueError, match='thresholds must be'):
+        sweep_score_thresholds(GT, RESULTS, thresholds)
+
+
+def test_table_styles():
+    columns = {'a|b': {'AP': 0.3551, 'rho': -0.25}, 'c': {'AP': math.nan, 'new': 1.0}}
+    text = format_table(columns).splitlines()
+    assert [line.split() for line in text] == [
+        ['a|b', 'c'],
+        ['AP', '35.5', '-'],
+        ['rho', '-0.250', '-'],
+        ['new', '-', '100.0'],
+    ]
+    markdown = format_table(columns, style='markdown').splitlines()
+    assert markdown[0].startswith('|     |   a\\|b |')
+    assert len({len(line) for line in markdown}) == 1
+    assert format_table(columns, style='csv').splitlines()[1:3] == ['AP,35.5,', 'rho,-0.250,']
+    assert format_table(columns, style='csv', by_row=True).splitlines()[0] == ',AP,rho,new'
+    assert json.loads(format_table(columns, style='json'))['c'] == {'AP': None, 'new': 1.0}
+    with pytest.raises(ValueError, match='style'):
+        format_table(columns, style='html')
+
+
+def test_eval_results_prints_all_files_side_by_side(files):
+    args = [files / 'gt.json', files / 'a.bbox.json', files / 'b.bbox.json', '--voc']
+    done = tool('eval_results.py', *args, '--style', 'json', '--classwise')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == ['a', 'b']
+    for name, rows in (('a', RESULTS), ('b', RESULTS[::2])):
+        wanted = evaluate(GT, rows, voc=True)
+        classes = found[name].pop('classes')
+        assert list(classes) == list(wanted.per_class())
+        for key, value in wanted.summary().items():
+            assert (found[name][key] is None) if math.isnan(value) else found[name][key] == value
+    text = tool('eval_results.py', *args, '--names', 'one', 'two', '--classwise').stdout
+    assert text.split()[:2] == ['one', 'two']
+    assert all(name in text for name in ('AP90', 'oLRP_loc', 'rho', 'lower/AP75', 'VOC_AP50_area'))
+
+
+def test_sweep_scores_prints_the_table(files):
+    done = tool('sweep_scores.py', files / 'gt.json', files / 'a.bbox.json', '--style', 'csv')
+    lines = done.stdout.splitlines()
+    assert lines[0] == ',AP,AP50,AP75,AP_S,AP_M,AP_L,oLRP'
+    wanted = sweep_score_thresholds(GT, RESULTS)[0.2].summary()
+    assert lines[3].split(',')[:2] == ['> 0.2', f'{100 * wanted["AP"]:.1f}']
+    assert len(lines) == 7
+
+
+def test_pack_results_writes_the_archive(files):
+    args = [files / 'gt.json', files / 'a.bbox.json']
+    done = tool('pack_results.py', 'coco', *args, '--algorithm', 'x', '--out-dir', files)
+    assert done.stdout.strip() == str(files / 'detections_test-dev2017_x_results.zip')
+    assert Path(done.stdout.strip()).is_file()
+    done = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz')
+    assert (files / 'r.tgz').is_file(), done.stderr
+
+
+@pytest.mark.parametrize(
+    'args',
+    [
+        ('eval_results.py', 'gt.json', 'absent.json'),
+        ('sweep_scores.py', 'gt.json', 'gt.json'),
+        ('pack_results.py', 'coco', 'gt.json', 'gt.json', '--algorithm', 'x'),
+    ],
+)
+def test_errors_are_one_line_and_a_status(files, args):
+    done = tool(*(files / a if a.endswith('.json') else a for a in args))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: results ')
+    assert 'Traceback' not in done.stderr
+
+
+def test_plain_functions_need_no_framework():
+    code = (
+        'import sys, rankdet.evaluation, rankdet.evaluation.submission, rankdet.evaluation.table\n'
+        'found = {name.partition(".")[0] for name in sys.modules}\n'
+        'print(sorted(found & {"torch", "mmengine", "mmcv", "mmdet", "pycocotools"}))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == '[]', done.stderr

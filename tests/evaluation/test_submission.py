@@ -1,0 +1,102 @@
+"""Archives for the evaluation servers: names, content, refusals, and nothing half written."""
+
+import json
+import math
+import tarfile
+import zipfile
+
+import pytest
+
+from rankdet.evaluation import submission
+from rankdet.evaluation.submission import write_coco_submission, write_voc_submission
+from tests.evaluation.scenes import make_scenes
+
+GT, RESULTS = make_scenes(0)
+IMAGES = {key: GT[key] for key in ('images', 'categories')}
+
+
+def test_coco_zip(tmp_path):
+    rows = [dict(row, segmentation=[]) for row in RESULTS]
+    path = write_coco_submission(rows, IMAGES, tmp_path / 'new', algorithm='AP-Loss.r50')
+    assert path == tmp_path / 'new' / 'detections_test-dev2017_AP-Loss.r50_results.zip'
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ['detections_test-dev2017_AP-Loss.r50_results.json']
+        assert json.loads(archive.read(archive.namelist()[0])) == RESULTS
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(score=math.nan), 'score must be finite'),
+        (dict(score='0.5'), 'a number as score'),
+        (dict(image_id=3.0), 'image_id must be an integer, got 3.0 at entry 0'),
+        (dict(image_id=4), 'image_id that the ground truth does not know'),
+        (dict(bbox=[0, 0, 1, -1]), 'must be >= 0'),
+    ],
+)
+def test_coco_refuses_and_writes_nothing(tmp_path, change, message):
+    rows = [RESULTS[0] | dict(image_id=3) | change, *RESULTS[1:]]
+    with pytest.raises(ValueError, match=message):
+        write_coco_submission(rows, IMAGES, tmp_path, algorithm='x')
+    assert not list(tmp_path.iterdir())
+
+
+def test_coco_refuses_names_and_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"algorithm must be letters.*'a_b'"):
+        write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a_b')
+    with pytest.raises(ValueError, match='test_set'):
+        write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a', test_set='../x')
+    with pytest.raises(ValueError, match='no detection'):
+        write_coco_submission([], IMAGES, tmp_path, algorithm='a')
+
+
+def test_voc_archive(tmp_path):
+    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tar.gz')
+    with tarfile.open(path) as archive:
+        files = {m.name: archive.extractfile(m).read().decode() for m in archive.getmembers()}
+    folder = 'results/VOC2012/Main/comp4_det_test_'
+    assert sorted(files) == sorted(f'{folder}{c["name"]}.txt' for c in GT['categories'])
+    assert files[f'{folder}{GT["categories"][-1]["name"]}.txt'] == ''
+    category = GT['categories'][0]
+    lines = [line.split() for line in files[f'{folder}{category["name"]}.txt'].splitlines()]
+    wanted = [r for r in RESULTS if r['category_id'] == category['id']]
+    assert len(lines) == len(wanted)
+    found = sorted((name, *map(float, rest)) for name, *rest in lines)
+    # A box from the corner of pixel 1 to that of pixel x + w covers the pixels x + 1 .. x + w.
+    expected = sorted(
+        (f'{r["image_id"]:06d}', r['score'], x + 1, y + 1, x + w, y + h)
+        for r in wanted
+        for x, y, w, h in [r['bbox']]
+    )
+    for line, want in zip(found, expected):
+        assert line[0] == want[0]
+        assert line[1:] == pytest.approx(want[1:], abs=1e-6)
+
+
+def test_equal_results_give_equal_files(tmp_path):
+    paths = [write_voc_submission(RESULTS, IMAGES, tmp_path / f'{n}.tgz') for n in 'ab']
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_voc_refuses(tmp_path):
+    with pytest.raises(ValueError, match=r'must end in .tar.gz or .tgz'):
+        write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.zip')
+    images = IMAGES | dict(images=[dict(i, file_name='') for i in IMAGES['images']])
+    with pytest.raises(ValueError, match='file_name'):
+        write_voc_submission(RESULTS, images, tmp_path / 'r.tgz')
+    assert not list(tmp_path.iterdir())
+
+
+def test_failure_keeps_the_old_file(tmp_path, monkeypatch):
+    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tgz')
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(submission.tarfile.TarFile, 'addfile', full)
+    with pytest.raises(OSError, match='no space'):
+        write_voc_submission(RESULTS[:5], IMAGES, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ['r.tgz']
