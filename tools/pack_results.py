@@ -1,7 +1,9 @@
 """Pack a saved COCO result file for an evaluation server, checked before it is written.
 
-python tools/pack_results.py coco image_info_test-dev2017.json dr.bbox.json --algorithm DR-R50
-python tools/pack_results.py voc voc12_test.json ap.bbox.json --out work_dirs/ap_voc12.tar.gz
+    python tools/pack_results.py coco image_info_test-dev2017.json dr.bbox.json --algorithm DR-R50
+    python tools/pack_results.py voc voc12_test.json ap.bbox.json --out work_dirs/ap_voc12.tar.gz
+
+Nothing is written unless the whole result fits the server's format.
 """
 
 from __future__ import annotations

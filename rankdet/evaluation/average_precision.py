@@ -78,7 +78,7 @@ class CocoAP:
 
 
 def coco_ap(matching: Matching, *, max_dets: tuple[int, ...] = (1, 10, 100)) -> CocoAP:
-    """COCO's AP and AR, equal to pycocotools' ``COCOeval`` to the last bit.
+    """COCO's AP and AR, equal to pycocotools' ``COCOeval`` to the last bit per class.
 
     Args:
         matching: made at COCO's IoU thresholds (more do no harm) and size ranges.

@@ -14,7 +14,9 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Objects of a data set; images and classes are numbered in the order of their ids.
+    """Objects of a data set; images are numbered by ascending id, classes as they are listed.
+
+    MMDetection numbers the labels of a COCO file in the same way.
 
     Attributes:
         image_ids, file_names: of the I images.
@@ -123,7 +125,7 @@ def load_ground_truth(
             f'{name} has no annotations, so nothing can be measured on it; results on a test '
             'set whose annotations are withheld are packed for its server instead'
         )
-    images = _by_id(content['images'], f'{name}: images')
+    images = dict(sorted(_by_id(content['images'], f'{name}: images').items()))
     categories = _by_id(content['categories'], f'{name}: categories')
     if classes is not None:
         known = {category['name'] for category in categories.values()}
@@ -186,9 +188,12 @@ def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTru
     label = _indices(rows, 'category_id', label_of, name)
     boxes = _boxes(rows, name)
     try:
-        scores = np.fromiter((row['score'] for row in rows), np.float64, len(rows))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{name}: every detection needs a number as score: {error!r}') from None
+        scores = np.array([row['score'] for row in rows])
+    except (KeyError, ValueError):
+        scores = None
+    if scores is None or scores.ndim != 1 or not _is_number(scores):
+        raise ValueError(f'{name}: every detection must have a number as score')
+    scores = scores.astype(np.float64)
     return check_detections(Detections(image, label, boxes, scores), name)
 
 
@@ -200,7 +205,7 @@ def check_detections(dt: Detections, name: str = 'results') -> Detections:
 
 
 def _by_id(entries: Any, name: str) -> dict:
-    """The entries in the order of their ids, which must be there and unique."""
+    """The entries by their ids, which must be there and unique."""
     try:
         ids = [entry['id'] for entry in entries]
     except (TypeError, KeyError):
@@ -208,7 +213,7 @@ def _by_id(entries: Any, name: str) -> dict:
     if len(set(ids)) != len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
         raise ValueError(f'{name}: id {twice!r} occurs more than once')
-    return {entry['id']: entry for entry in sorted(entries, key=lambda entry: entry['id'])}
+    return {entry['id']: entry for entry in entries}
 
 
 def _indices(rows: Sequence[Mapping], key: str, index_of: Mapping, name: str) -> np.ndarray:
@@ -228,13 +233,18 @@ def _indices(rows: Sequence[Mapping], key: str, index_of: Mapping, name: str) ->
 
 def _boxes(rows: Sequence[Mapping], name: str) -> np.ndarray:
     try:
-        boxes = np.array([row['bbox'] for row in rows], dtype=np.float64).reshape(-1, 4)
-    except (KeyError, TypeError, ValueError):
+        boxes = np.array([row['bbox'] for row in rows] or np.zeros((0, 4)))
+    except (KeyError, ValueError):
         boxes = None
-    if boxes is None or len(boxes) != len(rows):
-        raise ValueError(f'{name}: every entry must have a bbox [x, y, width, height]')
+    if boxes is None or boxes.shape != (len(rows), 4) or not _is_number(boxes):
+        raise ValueError(f'{name}: every entry must have a bbox [x, y, width, height] of numbers')
+    boxes = boxes.astype(np.float64)
     _check_boxes(boxes, name)
     return boxes
+
+
+def _is_number(values: np.ndarray) -> bool:
+    return values.dtype.kind in 'fiu' or not values.size
 
 
 def _check_boxes(boxes: np.ndarray, name: str) -> None:

@@ -159,7 +159,7 @@ def _check_coco_row(row: Mapping, n: int) -> None:
                 f'results: {field} must be an integer, got {row[field]!r} at entry {n}'
             )
     numbers = [row['score'], *row['bbox']]
-    if not all(type(value) in (int, float) for value in numbers):
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers):
         raise ValueError(f'results: score and bbox must be numbers, got {numbers} at entry {n}')
 
 
