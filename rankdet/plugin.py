@@ -8,4 +8,5 @@ from rankdet import compat
 compat.install()
 
 import rankdet.models.dense_heads
-import rankdet.models.losses  # noqa: F401
+import rankdet.models.losses
+import rankdet.models.roi_heads  # noqa: F401

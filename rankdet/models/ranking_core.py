@@ -79,6 +79,31 @@ def ranking_losses(
     return dict(loss_cls=cls, loss_bbox=loss_bbox(predicted, target, avg_factor=normaliser))
 
 
+def stock_losses(
+    loss_cls: nn.Module, loss_bbox: nn.Module, rows: Rows, num_classes: int
+) -> dict[str, Tensor]:
+    """The same rows under stock losses, for a head that has no such path of its own.
+
+    Both are sums over rows divided by the number of positives, at least one an image, as the
+    host's anchor heads do it.
+
+    Returns:
+        ``dict(loss_cls=scalar, loss_bbox=scalar)``.
+    """
+    labels = rows.labels.flatten()
+    weights = rows.weights.flatten()
+    is_positive = (labels >= 0) & (labels < num_classes) & (weights > 0)
+    positives = is_positive.nonzero().squeeze(1)
+    predicted, target = rows.boxes(positives)
+    per_image = is_positive.view(len(rows.image_ids), -1).sum(1)
+    avg_factor = per_image.clamp(min=1).sum()
+    logits = rows.logits.flatten(0, -2)
+    cls = loss_cls(logits, labels, weights, avg_factor=avg_factor)
+    if positives.numel() == 0:
+        return dict(loss_cls=cls, loss_bbox=predicted.sum())
+    return dict(loss_cls=cls, loss_bbox=loss_bbox(predicted, target, avg_factor=avg_factor))
+
+
 def localisation_errors(
     loss_bbox: nn.Module, predicted: Tensor, target: Tensor, tau: float
 ) -> Tensor:

@@ -37,7 +37,8 @@ class RankingAnchorMixin:
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_losses(self, self.loss_cls, self.loss_bbox)
+        if self.loss_cls is not None:
+            check_losses(self, self.loss_cls, self.loss_bbox)
         assigner = getattr(self, 'assigner', None)
         if assigner and 'num_level_priors' in inspect.signature(assigner.assign).parameters:
             self.assigner = _ByLevel(assigner)

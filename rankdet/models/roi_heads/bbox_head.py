@@ -1,0 +1,105 @@
+"""The box head of Faster R-CNN, trained by ranking."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.losses import FocalLoss
+from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.model import bias_init_with_prob
+from torch import Tensor, nn
+
+from rankdet.models.losses import RankingLoss
+from rankdet.models.ranking_core import Rows, check_losses, ranking_losses
+
+
+@MODELS.register_module()
+class RankShared2FCBBoxHead(Shared2FCBBoxHead):
+    """Faster R-CNN's box head whose ``loss_cls`` may be a ranking loss.
+
+    Takes all arguments of :class:`mmdet.models.Shared2FCBBoxHead`. With softmax cross-entropy it
+    gives exactly what the stock head gives. With a ranking loss by sigmoid, and with FocalLoss, it
+    has one channel per class and scores by a sigmoid; the stock head would add a background
+    channel and score by a softmax that such a loss never trained.
+
+    The ranking covers all proposals of the batch: ``train_cfg.rcnn.sampler`` should be
+    ``dict(type='PseudoSampler')``, as in the aLRP paper.
+
+    Raises:
+        ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.use_sigmoid_cls = (
+            self.loss_cls.use_sigmoid if self.ranks else isinstance(self.loss_cls, FocalLoss)
+        )
+        self.cls_out_channels = self.num_classes + (not self.use_sigmoid_cls)
+        if self.use_sigmoid_cls:
+            predictor = dict(self.cls_predictor_cfg)
+            predictor.update(in_features=self.cls_last_dim, out_features=self.num_classes)
+            self.fc_cls = MODELS.build(predictor)
+            # The host asks the loss how to turn logits into scores.
+            self.loss_cls.custom_cls_channels = True
+            self.loss_cls.get_activation = sigmoid_scores
+        check_losses(self, self.loss_cls, self.loss_bbox)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether ``loss_cls`` must see the whole batch at once."""
+        return isinstance(self.loss_cls, RankingLoss)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.use_sigmoid_cls:
+            prior = getattr(self.loss_cls, 'prior_prob', RankingLoss.prior_prob)
+            nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(prior))
+
+    def loss(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        rois: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        bbox_targets: Tensor,
+        bbox_weights: Tensor,
+        reduction_override: str | None = None,
+    ) -> dict:
+        """Losses of a batch, as of :meth:`mmdet.models.BBoxHead.loss`.
+
+        Args:
+            cls_score: ``(R, C)`` logits of all proposals of all images.
+            bbox_pred: ``(R, 4 * C)``, or ``(R, 4)`` with ``reg_class_agnostic``.
+            rois: ``(R, 5)``: image, x1, y1, x2, y2.
+        """
+        if not self.ranks:
+            return super().loss(
+                cls_score,
+                bbox_pred,
+                rois,
+                labels,
+                label_weights,
+                bbox_targets,
+                bbox_weights,
+                reduction_override,
+            )
+
+        def boxes(positives: Tensor) -> tuple[Tensor, Tensor]:
+            predicted = bbox_pred.view(len(bbox_pred), -1, self.bbox_coder.encode_size)
+            own = 0 if self.reg_class_agnostic else labels[positives]
+            predicted = predicted[positives, own].float()
+            if self.reg_decoded_bbox:
+                predicted = self.bbox_coder.decode(rois[positives, 1:], predicted)
+                predicted = get_box_tensor(predicted)
+            return predicted, bbox_targets[positives]
+
+        rows = Rows(cls_score, labels, label_weights, rois[:, 0].long(), boxes)
+        return ranking_losses(self.loss_cls, self.loss_bbox, rows, self.num_classes)
+
+
+def sigmoid_scores(cls_score: Tensor) -> Tensor:
+    """Scores ``(R, C + 1)`` of logits ``(R, C)``: the host drops the last column, background."""
+    scores = cls_score.sigmoid()
+    return torch.cat([scores, scores.new_zeros(len(scores), 1)], 1)
