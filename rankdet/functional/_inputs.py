@@ -19,7 +19,9 @@ class RankingInputs:
         positives: ``(P,)`` int64, ascending positions of the positives in ``scores``.
         is_negative: ``(n,)`` bool. What is neither positive nor negative is ignored.
         image_ids: None, ``(rows,)`` or ``(n,)`` integers, see :meth:`images`.
-        loc_errors: None or ``(P,)``, localisation errors of the positives.
+        loc_errors: None, or the localisation errors of the positives.
+        members: None, or ``(P,)`` places of these positives among those of a larger batch, in
+            whose order ``loc_errors`` and what else users hold per positive is given.
     """
 
     scores: Tensor
@@ -27,6 +29,7 @@ class RankingInputs:
     is_negative: Tensor
     image_ids: Tensor | None = None
     loc_errors: Tensor | None = None
+    members: Tensor | None = None
 
     @property
     def num_positives(self) -> int:

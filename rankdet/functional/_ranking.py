@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ._inputs import RankingInputs, check_choice, check_number
 from ._scope import Processes
-from ._step import LinearStep, SigmoidStep
+from ._step import LinearStep, PairwiseStep, SigmoidStep
 
 STEPS = ('linear', 'sigmoid')
 
@@ -82,38 +83,51 @@ class Ranking:
         """The sum of w_k H(x_ik) over the other positives k, for each positive i."""
         return self._step.positives_above(weights) if len(self) else torch.zeros_like(weights)
 
-    def align(self, values: Tensor) -> Tensor:
-        """Sort this process's ``(P,)`` values, given in the order of the targets, by score.
+    @cached_property
+    def loc_errors(self) -> Tensor:
+        """E(i), where the loss takes localisation errors."""
+        return self.align(self._inputs.loc_errors)
 
-        Values of all processes' positives where these rank together.
+    def align(self, values: Tensor) -> Tensor:
+        """What belongs to the positives, from the order of ``targets.flatten()`` to that of scores.
+
+        Where processes rank together each gives the values of its own positives, and gets all.
         """
+        if self._inputs.members is not None:
+            values = values[self._inputs.members]
         everyone, _ = self._processes.gather(values.detach().double())
         return everyone[self._order]
 
     def restore(self, values: Tensor) -> Tensor:
-        """The inverse of :meth:`align`: this process's values in the order of the targets."""
+        """The inverse of :meth:`align`: this process's, in the order of the targets."""
         everyone = torch.empty_like(values)
         everyone[self._order] = values
         return everyone[self._own]
 
-    def gradient(self, update: Tensor) -> Tensor:
+    def gradient(self, update: Tensor, share: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The error-driven update of all scores, ``(n,)``; may be called once.
 
         Args:
-            update: l(i) - l*(i), divided by Z: what each positive asks for. The negatives above
-                it bear it, each its share p(j|i) = H(x_ij) / FP(i), and the positive as much in
-                the other direction. It is lost where there is no negative above.
+            update: l(i) - l*(i), divided by Z: what each positive asks for. The negatives bear
+                it, each its share p(j|i), and the positive as much in the other direction. It
+                is lost where there is no negative to bear any.
+            share: p(j|i) up to a factor, as a function of a block of x_ij; None for H.
         """
-        inputs = self._inputs
+        scores, index = self._inputs.scores.detach(), self._index
         if not len(self):
-            return torch.zeros_like(inputs.scores.detach())
-        share = torch.where(self.false_positives == 0, 0.0, update / self.false_positives)
-        gradient = self._step.spread(self._values, share)
-        if self._index is not None:
-            sparse, gradient = gradient, torch.zeros_like(inputs.scores.detach())
-            gradient.index_copy_(0, self._index, sparse)
-        pull = self.restore(-share * self.false_positives)
-        return gradient.index_copy_(0, inputs.positives, pull.to(gradient.dtype))
+            return torch.zeros_like(scores)
+        step, values, total = self._step, self._values, self.false_positives
+        if share is not None:
+            index = self._inputs.is_negative.nonzero().squeeze(1)
+            values = scores.index_select(0, index)
+            step = PairwiseStep(self.scores, share, scores.dtype)
+            total = self._processes.sum(step.count(values))
+        each = torch.where(total == 0, 0.0, update / total)
+        gradient = step.spread(values, each)
+        if index is not None:
+            gradient = torch.zeros_like(scores).index_copy_(0, index, gradient)
+        pull = self.restore(-each * total)
+        return gradient.index_copy_(0, self._inputs.positives, pull.to(gradient.dtype))
 
 
 def _candidates(scores: Tensor, is_negative: Tensor, floor: Tensor) -> tuple[Tensor, Tensor | None]:

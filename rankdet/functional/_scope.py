@@ -59,12 +59,12 @@ class Processes:
         return own
 
 
-def split_images(inputs: RankingInputs) -> Iterator[tuple[RankingInputs, Tensor, Tensor]]:
+def split_images(inputs: RankingInputs) -> Iterator[tuple[RankingInputs, Tensor]]:
     """Each image that has a positive, as inputs of its own.
 
     Yields:
-        The image's inputs; its rows, where ``inputs.scores`` is seen as ``(rows, -1)`` with one
-        row per image id; and the indices of its positives among ``inputs.positives``.
+        The image's inputs, and its rows, where ``inputs.scores`` is seen as ``(rows, -1)`` with
+        one row per image id.
     """
     ids, positives = inputs.image_ids, inputs.positives
     stride = inputs.scores.shape[0] // max(ids.shape[0], 1)
@@ -80,11 +80,11 @@ def split_images(inputs: RankingInputs) -> Iterator[tuple[RankingInputs, Tensor,
     for current in image_of_positive.unique().tolist():
         rows = rows_of_images[current]
         chosen = (image_of_positive == current).nonzero().squeeze(1)
-        errors = inputs.loc_errors
         part = RankingInputs(
             inputs.scores.view(-1, stride)[rows].view(-1),
             local[chosen],
             inputs.is_negative.view(-1, stride)[rows].view(-1),
-            loc_errors=None if errors is None else errors[chosen],
+            loc_errors=inputs.loc_errors,
+            members=chosen,
         )
-        yield part, rows, chosen
+        yield part, rows

@@ -1,6 +1,6 @@
 r"""The step H of the ranking losses, summed over all pairs without forming a pair.
 
-Both classes answer, for sorted positive scores ``p`` (float64, at least one),
+The classes answer, for sorted positive scores ``p`` (float64, at least one),
 
 * ``count(values)``: :math:`FP(i) = \sum_j H(v_j - p_i)`,
 * ``spread(values, weights)``: :math:`F(v_j) = \sum_i w_i H(v_j - p_i)`, what the positives
@@ -13,6 +13,8 @@ and turn it into F in place. A value below ``floor`` is trivial: H is 0 for all 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from ._search import KnotSearch
 
 # Values of one chunk and its temporaries stay in the cache; other devices take all at once.
 _CHUNK = 1 << 18
-# Pairs that the sigmoid step holds at a time.
+# Pairs that exist at a time where pairs must be formed.
 _PAIRS = 1 << 22
 
 
@@ -124,45 +126,49 @@ class LinearStep:
         return at_or_above[self.high] * self.jump + ramps
 
 
-class SigmoidStep:
-    """H(x) = 1 / (1 + exp(-scale x)): pairs, but only a bounded number at a time."""
+class PairwiseStep:
+    """Any H, taken over all pairs, of which only a bounded number exists at a time."""
 
-    def __init__(self, positives: Tensor, scale: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self, positives: Tensor, function: Callable[[Tensor], Tensor], dtype: torch.dtype
+    ) -> None:
         self.positives = positives
-        self.scale = scale
+        self.function = function
         self.floor = torch.tensor(-float('inf'), dtype=dtype, device=positives.device)
 
     def count(self, values: Tensor) -> Tensor:
         """(n,) float64 FP."""
         total = torch.zeros_like(self.positives)
         for chunk in self._chunks(values):
-            total += self._steps(chunk, values.dtype).sum(0, dtype=torch.float64)
+            total += self._steps(chunk).sum(0, dtype=torch.float64)
         return total
 
     def spread(self, values: Tensor, weights: Tensor) -> Tensor:
         """F of every value, in place."""
         weights = weights.to(values.dtype)
         for chunk in self._chunks(values):
-            chunk.copy_(self._steps(chunk, values.dtype) @ weights)
+            chunk.copy_(self._steps(chunk) @ weights)
         return values
 
     def positives_above(self, weights: Tensor) -> Tensor:
         """(n,) float64, see the module."""
-        total = torch.zeros_like(self.positives)
-        for start, chunk in zip(self._starts(self.positives), self._chunks(self.positives)):
-            stop = start + chunk.shape[0]
-            total += weights[start:stop] @ self._steps(chunk, torch.float64)
-        return total - 0.5 * weights
+        total = -weights * self.function(torch.zeros_like(weights))
+        for chunk, share in zip(self._chunks(self.positives), self._chunks(weights), strict=True):
+            total += share @ self._steps(chunk)
+        return total
 
-    def _steps(self, values: Tensor, dtype: torch.dtype) -> Tensor:
-        pairs = values.to(dtype)[:, None] - self.positives.to(dtype)
-        return pairs.mul_(self.scale).sigmoid_()
+    def _steps(self, values: Tensor) -> Tensor:
+        return self.function(values[:, None] - self.positives.to(values.dtype))
 
     def _chunks(self, values: Tensor) -> tuple[Tensor, ...]:
         return values.split(max(1, _PAIRS // self.positives.shape[0]))
 
-    def _starts(self, values: Tensor) -> range:
-        return range(0, values.shape[0], max(1, _PAIRS // self.positives.shape[0]))
+
+class SigmoidStep(PairwiseStep):
+    """H(x) = 1 / (1 + exp(-scale x))."""
+
+    def __init__(self, positives: Tensor, scale: float, dtype: torch.dtype) -> None:
+        super().__init__(positives, lambda x: x.mul_(scale).sigmoid_(), dtype)
 
 
 def _chunks(values: Tensor) -> tuple[Tensor, ...]:

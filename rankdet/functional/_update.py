@@ -23,17 +23,21 @@ from ._scope import Processes, check_scope, group_name, split_images
 
 
 class Terms(NamedTuple):
-    """What a loss says of each positive, sorted by score; all are averaged over the positives.
+    """What a loss says of each positive, in ascending order of score.
 
     Attributes:
         loss: l(i), the value.
         update: l(i) - l*(i), what is sent back to the scores.
         loc_weights: factor of the positive's own localisation error in a second value.
+        share: p(j|i) as :meth:`.Ranking.gradient` takes it.
+        normalizer: Z, None for the number of positives.
     """
 
     loss: Tensor
     update: Tensor
     loc_weights: Tensor | None = None
+    share: Callable[[Tensor], Tensor] | None = None
+    normalizer: Tensor | float | None = None
 
 
 class Update(NamedTuple):
@@ -48,38 +52,54 @@ class Update(NamedTuple):
 Rule = Callable[[Ranking], Terms]
 
 
-def compute_update(
-    inputs: RankingInputs, rule: Rule, step: Step, processes: Processes, with_gradient: bool
+def follow(
+    rule: Rule,
+    inputs: RankingInputs,
+    *,
+    step: Step,
+    scope: str = 'batch',
+    group: str = '',
+    with_gradient: bool = True,
 ) -> Update:
-    """Rank ``inputs`` as one list and follow ``rule``."""
+    """Rank ``inputs`` in the given scope, as ``rule`` says."""
+    with torch.no_grad(), torch.autocast(inputs.scores.device.type, enabled=False):
+        if scope == 'image':
+            return _mean_over_images(rule, inputs, step, with_gradient)
+        return _follow_one(rule, inputs, step, Processes(group), with_gradient)
+
+
+def _follow_one(
+    rule: Rule, inputs: RankingInputs, step: Step, processes: Processes, with_gradient: bool
+) -> Update:
     ranking = Ranking(inputs, step, processes)
     terms = rule(ranking)
-    count = max(len(ranking), 1)
+    z = len(ranking) if terms.normalizer is None else terms.normalizer
+    z = z if len(ranking) else 1
     empty = ranking.scores.new_empty(0)
-    gradient = ranking.gradient(terms.update / count) if with_gradient else empty
+    gradient = ranking.gradient(terms.update / z, terms.share) if with_gradient else empty
     if terms.loc_weights is None:
-        return Update(terms.loss.sum() / count, gradient, empty.sum(), empty)
-    weights = terms.loc_weights / count
-    loc_value = (weights * ranking.align(inputs.loc_errors)).sum()
-    return Update(terms.loss.sum() / count, gradient, loc_value, ranking.restore(weights))
+        return Update(terms.loss.sum() / z, gradient, empty.sum(), empty)
+    weights = terms.loc_weights / z
+    loc_value = (weights * ranking.loc_errors).sum()
+    return Update(terms.loss.sum() / z, gradient, loc_value, ranking.restore(weights))
 
 
-def mean_over_images(inputs: RankingInputs, rule: Rule, step: Step, with_gradient: bool) -> Update:
+def _mean_over_images(rule: Rule, inputs: RankingInputs, step: Step, with_gradient: bool) -> Update:
     """Rank each image alone; the mean over the images that have a positive."""
     parts = list(split_images(inputs))
     scores, count = inputs.scores.detach(), max(len(parts), 1)
     value = loc_value = scores.new_zeros((), dtype=torch.float64)
     gradient = torch.zeros_like(scores)
     loc_gradient = scores.new_zeros(inputs.num_positives, dtype=torch.float64)
-    for part, rows, chosen in parts:
-        update = compute_update(part, rule, step, Processes(), with_gradient)
+    for part, rows in parts:
+        update = _follow_one(rule, part, step, Processes(), with_gradient)
         value = value + update.value / count
         loc_value = loc_value + update.loc_value / count
         if with_gradient:
             by_row = gradient.view(inputs.image_ids.shape[0], -1)
             by_row[rows] = update.gradient.view(rows.shape[0], -1) / count
         if update.loc_gradient.numel():
-            loc_gradient[chosen] = update.loc_gradient / count
+            loc_gradient[part.members] = update.loc_gradient / count
     return Update(value, gradient, loc_value, loc_gradient)
 
 
@@ -161,12 +181,14 @@ def _run(
     if loc_errors is not None:
         places = locate_loc_errors(loc_errors, logits, targets, inputs.positives)
         inputs = replace(inputs, loc_errors=loc_errors.reshape(-1)[places])
-    h = Step(step, delta, scale)
-    with torch.no_grad(), torch.autocast(logits.device.type, enabled=False):
-        if scope == 'image':
-            update = mean_over_images(inputs, rule, h, with_gradient)
-        else:
-            update = compute_update(inputs, rule, h, Processes(group), with_gradient)
+    update = follow(
+        rule,
+        inputs,
+        step=Step(step, delta, scale),
+        scope=scope,
+        group=group,
+        with_gradient=with_gradient,
+    )
     dtype = wide(logits.dtype)
     value = update.value.to(dtype)
     gradient = update.gradient.view(logits.shape) if with_gradient else value.new_empty(0)
