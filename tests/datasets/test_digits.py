@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rankdet import compat
 from rankdet.datasets import digit_scenes, digits
 from rankdet.datasets.digits import CLASSES, make_digits, make_scene, split_scans
 
@@ -146,7 +147,7 @@ def test_stored_pixels_are_those_of_the_scene(made):
 
 
 def test_mmdet_reads_it(made):
-    pytest.importorskip('rankdet.plugin')  # first: it serves what mmdet imports
+    compat.install()  # first: it serves what mmdet imports
     from mmdet.datasets import CocoDataset
 
     dataset = CocoDataset(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rankdet import compat
 from rankdet.datasets import voc
 from rankdet.datasets.voc import voc_to_coco
 
@@ -191,7 +192,7 @@ def test_difficult_objects_count_neither_way(tree, tmp_path):
 
 
 def test_mmdet_trains_difficult_objects_as_ignored(tree):
-    pytest.importorskip('rankdet.plugin')
+    compat.install()
     from mmdet.datasets import CocoDataset
 
     tree.add('a', voc_object(), voc_object(box=(51, 41, 80, 70), difficult=1))
