@@ -1,6 +1,7 @@
 """The finder serves mmcv._ext where nothing else does, and says so clearly where it can't."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,10 @@ served = pytest.mark.skipif(
 
 def run(code: str, *paths: Path) -> subprocess.CompletedProcess:
     """Run code in a fresh interpreter that looks at ``paths`` before anything installed."""
-    search = ':'.join(map(str, [*paths, ROOT]))
+    search = os.pathsep.join(map(str, [*paths, ROOT]))
     return subprocess.run(
         [sys.executable, '-c', code],
-        env={'PYTHONPATH': search, 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'PYTHONPATH': search, 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
     )
@@ -60,7 +61,7 @@ import mmdet.models, mmdet.datasets, mmdet.evaluation, mmdet.engine
 from rankdet.compat.finder import ExtensionFinder
 assert sum(isinstance(f, ExtensionFinder) for f in sys.meta_path) == 1
 from mmcv.utils import collect_env
-print(collect_env()['MMCV Compiler'])
+assert isinstance(collect_env()['MMCV Compiler'], str)
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
