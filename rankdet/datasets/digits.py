@@ -41,7 +41,7 @@ def make_digits(
         num_train: Training scenes, at least 1.
         num_val: Validation scenes, at least 1.
         size: Height and width of a scene in pixels, at least 96.
-        seed: Not negative. The same seed gives the same bytes.
+        seed: Not negative. The same seed gives the same bytes (with the same numpy and OpenCV).
         overwrite: Replace a digit data set that was made with other options. A folder that holds
             anything else is never replaced.
         progress: Called with (split, done, total) after each scene.
