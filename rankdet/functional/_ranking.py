@@ -113,10 +113,11 @@ class Ranking:
                 is lost where there is no negative to bear any.
             share: p(j|i) up to a factor, as a function of a block of x_ij; None for H.
         """
-        scores, index = self._inputs.scores.detach(), self._index
+        scores = self._inputs.scores.detach()
         if not len(self):
             return torch.zeros_like(scores)
-        step, values, total = self._step, self._values, self.false_positives
+        step, values, index = self._step, self._values, self._index
+        total = self.false_positives
         if share is not None:
             index = self._inputs.is_negative.nonzero().squeeze(1)
             values = scores.index_select(0, index)
