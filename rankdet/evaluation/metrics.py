@@ -229,8 +229,9 @@ class RankCorrelationMetric(_BoxMetric):
 class DetectionMetric(_BoxMetric):
     """Every measure from one matching: COCO's AP, AP90 too, and AR, oLRP, rank correlation.
 
-    Returns what :meth:`rankdet.evaluation.Evaluation.summary` has. The AP and AR equal those
-    of ``CocoMetric`` before rounding.
+    Returns what :meth:`rankdet.evaluation.Evaluation.summary` has. AP equals that of
+    ``CocoMetric`` before rounding, as long as no image has more than ``max_dets`` detections
+    of a class.
 
     Args:
         ann_file: COCO ground truth; None takes that of the data samples.

@@ -102,6 +102,17 @@ def test_object_with_id_zero_can_be_found():
     assert found.ap() == pytest.approx(1)
 
 
+def test_equal_boxes_match_at_iou_one():
+    gt, _ = make_scenes(0, crowds=0)
+    results = [
+        {k: a[k] for k in ('image_id', 'category_id', 'bbox')} | dict(score=0.5)
+        for a in gt['annotations']
+    ]
+    loaded = load_ground_truth(gt)
+    found = match(loaded, load_detections(results, loaded), iou_thrs=[1.0])
+    assert all(found.outcomes(label).tp[0, 0].all() for label in range(3))
+
+
 @pytest.mark.parametrize('kwargs', [dict(iou_thrs=[1.5]), dict(iou_thrs=[]), dict(max_dets=0)])
 def test_match_refuses(kwargs):
     gt, results = make_scenes(0)

@@ -84,6 +84,12 @@ def test_equal_scores_pass_together():
     assert found == pytest.approx((0.5, 0, 0.5, 0, 0.5))
 
 
+def test_highest_of_equally_good_thresholds():
+    # One of two objects found alone, or both of them with two false alarms: 1/2 each.
+    found = optimal_lrp([0.9, 0.8, 0.7, 0.6], [True, False, False, True], [1.0, 0, 0, 1.0], 2)
+    assert found == (0.5, 0, 0, 0.5, 0.9)
+
+
 def test_minimum_is_looked_for_at_every_score():
     # On a grid of hundredths the two scores are one threshold.
     found = optimal_lrp([0.50002, 0.50001], [True, False], [1.0, 0.0], 1)

@@ -57,6 +57,14 @@ def test_difficult_object_absorbs_all_its_detections():
     assert found.summary() == {'VOC_AP50_11point': 1, 'VOC_AP50_area': 1}
 
 
+def test_first_of_equal_objects_and_iou_equal_to_the_threshold():
+    box, half = [0, 0, 10, 10], [0, 0, 10, 5]
+    gt, results = scene([(box, 1), (box, 0)], [half])
+    assert run(gt, results).area[0] == 0
+    gt, results = scene([(box, 0), (box, 1)], [half])
+    assert run(gt, results).area[0] == 1
+
+
 def test_recall_of_three_tenths_reaches_three_tenths():
     # 3 / 10 in floating point is less than 3 * 0.1.
     objects = [([20.0 * n, 0, 10, 10], 0) for n in range(10)]
