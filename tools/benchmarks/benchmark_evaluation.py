@@ -4,7 +4,7 @@
 
 Both sides start from the same result list and end in numbers. One JSON row is printed (and
 appended to ``--out``): median and range of the seconds of each side over interleaved runs,
-their ratio, and whether AP and AR agree.
+processor seconds too, their ratio, and whether AP and AR agree.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import io
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -82,6 +85,24 @@ def run_rankdet(gt: dict, results: list[dict]) -> np.ndarray:
     return np.array([v for k, v in evaluate(gt, results).ap.summary().items() if k != 'AP90'])
 
 
+def cpu_name() -> str:
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return f'{names[0]} x {len(names)}' if names else platform.machine()
+
+
+def commit() -> str | None:
+    done = subprocess.run(
+        ['git', 'rev-parse', '--short', 'HEAD'],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--images', type=int, default=5000)
@@ -94,16 +115,18 @@ def main() -> None:
 
     gt, results = make_data(args.images, args.detections, args.classes, args.seed)
     sides = {'pycocotools_bbox': run_pycocotools, 'rankdet_all_measures': run_rankdet}
-    seconds, stats = {name: [] for name in sides}, {}
+    seconds, cpu_seconds, stats = {name: [] for name in sides}, {name: [] for name in sides}, {}
     for n in range(args.repeat):
         for name, side in sides.items():
             # pycocotools writes into what it is given.
             data = copy.deepcopy((gt, results))
             print(f'run {n + 1}/{args.repeat}: {name} ...', file=sys.stderr, flush=True)
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             stats[name] = side(*data)
             seconds[name].append(time.perf_counter() - start)
+            cpu_seconds[name].append(time.process_time() - cpu_start)
     median = {name: statistics.median(values) for name, values in seconds.items()}
+    cpu = {name: statistics.median(values) for name, values in cpu_seconds.items()}
     theirs, ours = stats.values()
     row = dict(
         benchmark='evaluation',
@@ -113,11 +136,15 @@ def main() -> None:
         seed=args.seed,
         median_s={name: round(value, 3) for name, value in median.items()},
         range_s={name: [round(min(v), 3), round(max(v), 3)] for name, v in seconds.items()},
+        median_cpu_s={name: round(value, 3) for name, value in cpu.items()},
         ratio=round(median['rankdet_all_measures'] / median['pycocotools_bbox'], 3),
+        cpu_ratio=round(cpu['rankdet_all_measures'] / cpu['pycocotools_bbox'], 3),
         same_ap_and_ar=bool(np.array_equal(theirs, ours)),
         python=platform.python_version(),
         numpy=np.__version__,
-        machine=platform.machine(),
+        pycocotools=version('pycocotools'),
+        cpu=cpu_name(),
+        commit=commit(),
     )
     line = json.dumps(row)
     print(line)
