@@ -57,17 +57,16 @@ def main() -> int:
     try:
         gt = load_ground_truth(args.annotations)
         for name, result in zip(args.names, args.results):
-            progress = StderrProgress(name)
-            found[name] = evaluate(
-                gt,
-                result,
-                tau=args.tau,
-                max_dets=args.max_dets,
-                bounds=not args.no_bounds,
-                voc=args.voc,
-                progress=progress,
-            )
-            progress.close()
+            with StderrProgress(name) as progress:
+                found[name] = evaluate(
+                    gt,
+                    result,
+                    tau=args.tau,
+                    max_dets=args.max_dets,
+                    bounds=not args.no_bounds,
+                    voc=args.voc,
+                    progress=progress,
+                )
     except (ValueError, FileNotFoundError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

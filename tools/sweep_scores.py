@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 
 from rankdet.evaluation import sweep_score_thresholds
 from rankdet.evaluation.progress import StderrProgress
@@ -33,15 +34,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    progress = StderrProgress()
+    warnings.formatwarning = lambda message, *_, **__: f'note: {message}\n'
     try:
-        found = sweep_score_thresholds(
-            args.annotations, args.result, args.thresholds, progress=progress
-        )
+        with StderrProgress() as progress:
+            found = sweep_score_thresholds(
+                args.annotations, args.result, args.thresholds, progress=progress
+            )
     except (ValueError, FileNotFoundError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    progress.close()
     rows = {}
     for threshold, evaluation in found.items():
         summary = evaluation.summary()

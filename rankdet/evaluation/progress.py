@@ -18,7 +18,7 @@ class StderrProgress:
     """Shows stage, share and seconds on standard error.
 
     On a terminal one line is written over and over; elsewhere a line appears where a new stage
-    begins, and then at most every ten seconds.
+    begins, and then at most every ten seconds. Used in a ``with`` block, which clears the line.
 
     Args:
         title: what is being evaluated.
@@ -32,16 +32,18 @@ class StderrProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now, terminal = time.monotonic() - self._start, sys.stderr.isatty()
-        if stage == self._stage and now - self._last < (0.1 if terminal else 10) and done < total:
-            return
-        if stage == self._stage and not terminal and done >= total:
+        pause = 0.1 if terminal else 10
+        if stage == self._stage and now - self._last < pause:
             return
         self._stage, self._last = stage, now
         share = f' {100 * done // total}%' if total and done else ''
         line = f'{self.title} {stage}{share} ({now:.0f} s)'.strip()
-        print(f'\r{line:<79}' if terminal else line, end='' if terminal else '\n', file=sys.stderr)
+        text = f'\r{line:<79}' if terminal else f'{line}\n'
+        print(text, end='', file=sys.stderr, flush=True)
 
-    def close(self) -> None:
-        """Clear the line on a terminal."""
+    def __enter__(self) -> StderrProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if sys.stderr.isatty():
             print(f'\r{"":<79}\r', end='', file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -160,7 +161,8 @@ def sweep_score_thresholds(
 
     Table 5 of the DR paper from one saved result. Dropping before or after a hard NMS per
     class is the same, because a box is only ever suppressed by one that scores higher. The
-    result must have been saved with a threshold no higher than the lowest one here.
+    result must have been saved with a threshold no higher than the lowest one here; a warning
+    says where it seems not to have been.
 
     Returns:
         dict: threshold to measures, in the order given. Detections *above* it stay, as in
@@ -170,6 +172,13 @@ def sweep_score_thresholds(
     if wrong or not len(thresholds):
         raise ValueError(f'thresholds must be one or more finite numbers, got {thresholds}')
     gt, dt = load_pair(gt, dt, progress)
+    idle = [thr for thr in thresholds if len(dt) and thr < dt.scores.min()]
+    if len(idle) > 1:
+        warnings.warn(
+            f'no detection scores below {dt.scores.min():.4g}, so that the thresholds {idle} '
+            'give the same numbers: the result may have been saved with a higher threshold',
+            stacklevel=2,
+        )
     matching = match_for_all(gt, dt, tau=tau, max_dets=max(max_dets), progress=progress)
     found = {}
     for done, thr in enumerate(thresholds, 1):

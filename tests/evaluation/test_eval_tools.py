@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rankdet.evaluation import evaluate, sweep_score_thresholds
+from rankdet.evaluation.progress import StderrProgress
 from rankdet.evaluation.table import format_table
 from tests.evaluation.scenes import make_scenes
 
@@ -31,13 +32,19 @@ def files(tmp_path):
 
 @pytest.mark.parametrize('max_dets', [(1, 10, 100), (1, 2)])
 def test_sweep_equals_filtered_results(max_dets):
-    thresholds = (0.0, 0.2, 0.55, 0.9, 2.0)
+    thresholds = (-0.1, 0.2, 0.55, 0.9, 2.0)
     found = sweep_score_thresholds(GT, RESULTS, thresholds, max_dets=max_dets)
     assert tuple(found) == thresholds
     for threshold, evaluation in found.items():
         kept = [row for row in RESULTS if row['score'] > threshold]
         wanted = evaluate(GT, kept, bounds=False, max_dets=max_dets).summary()
         assert evaluation.summary() == pytest.approx(wanted, abs=0, nan_ok=True)
+
+
+def test_sweep_tells_where_the_result_was_cut_before():
+    kept = [row for row in RESULTS if row['score'] > 0.3]
+    with pytest.warns(UserWarning, match=r'below 0.35, so that the thresholds \[0.1, 0.2\] give'):
+        sweep_score_thresholds(GT, kept, (0.1, 0.2, 0.4))
 
 
 @pytest.mark.parametrize('thresholds', [(), (0.1, math.nan)])
@@ -80,6 +87,13 @@ def test_eval_results_prints_all_files_side_by_side(files):
     text = tool('eval_results.py', *args, '--names', 'one', 'two', '--classwise').stdout
     assert text.split()[:2] == ['one', 'two']
     assert all(name in text for name in ('AP90', 'oLRP_loc', 'rho', 'lower/AP75', 'VOC_AP50_area'))
+
+
+def test_progress_names_each_stage_once(capsys):
+    with StderrProgress('a') as progress:
+        evaluate(GT, RESULTS, progress=progress)
+    stages = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert stages == ['reading', 'reading', 'matching', 'measuring']
 
 
 def test_sweep_scores_prints_the_table(files):
