@@ -29,14 +29,18 @@ class Groups:
     def from_ids(ids: Tensor | None, num_items: int, device: torch.device) -> Groups:
         """Groups by integer ids of any value, one per item or one per row of items.
 
-        None puts all items into one group. No host synchronisation: the number of rows bounds
-        the number of groups, and a sort numbers the ids that occur.
+        None puts all items into one group.
         """
         if ids is None:
             return Groups(torch.zeros(1, dtype=torch.int64, device=device), 1, num_items)
         rows = ids.shape[0]
         if rows == 0:
             return Groups(ids.long(), 0, num_items)
+        if ids.device.type == 'cpu':
+            low, high = torch.stack(ids.long().aminmax()).tolist()
+            if high - low < rows:
+                return Groups(ids.long() - low, high - low + 1, num_items // rows)
+        # No synchronisation: rows bound the number of groups, and a sort numbers the ids.
         ordered, order = ids.long().sort()
         starts = torch.ones_like(ordered)
         starts[0] = 0
@@ -79,16 +83,18 @@ class Groups:
         Among equal values the first come first, so exactly the quota is kept where there are
         enough eligible items.
         """
-        n = values.shape[0]
-        keys = values.detach().masked_fill(~eligible, -torch.inf)
-        order = keys.argsort(descending=True, stable=True)
-        group = self.of(order)
-        if self.count > 1:
-            by_group = group.argsort(stable=True)
-            order, group = order[by_group], group[by_group]
-        sizes = torch.zeros_like(quota).index_add(0, group, torch.ones_like(group).to(quota))
-        rank = torch.arange(n, device=values.device) - (sizes.cumsum(0) - sizes)[group]
-        return torch.zeros_like(eligible).scatter(0, order, rank < quota[group]) & eligible
+        keys = values.masked_fill(~eligible, -torch.inf)
+        if values.numel() and int(self.index.bincount().max()) == 1:
+            kept = _largest_of_rows(self.rows(keys), quota[self.index][:, None]).view(-1)
+        else:
+            order = keys.argsort(descending=True, stable=True)
+            order = order[self.of(order).argsort(stable=True)]
+            group = self.of(order)
+            sizes = torch.bincount(group, minlength=self.count)
+            place = torch.arange(len(order), device=order.device)
+            rank = place - (sizes.cumsum(0) - sizes)[group]
+            kept = torch.empty_like(eligible).scatter_(0, order, rank < quota[group])
+        return kept & eligible
 
     def split(self, positions: Tensor) -> dict[int, Tensor]:
         """The positions of each group that has any, keyed by group."""
@@ -102,3 +108,13 @@ def scatter_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
     """``(count,)`` float64 sums of values by index."""
     sums = torch.zeros(count, dtype=torch.float64, device=values.device)
     return sums.index_add(0, index, values.double())
+
+
+def _largest_of_rows(keys: Tensor, quota: Tensor) -> Tensor:
+    """``(rows, width)`` bool: the ``quota`` ``(rows, 1)`` largest keys of each row, by one topk."""
+    quota = quota.clamp(max=keys.shape[1])
+    largest = keys.topk(max(1, int(quota.max())), dim=1).values
+    last = largest.gather(1, (quota - 1).clamp(min=0))
+    above, equal = keys > last, keys == last
+    room = quota - above.sum(1, keepdim=True)
+    return (above | (equal & (equal.cumsum(1) <= room))) & (quota > 0)

@@ -1,4 +1,4 @@
-"""Sums over pairs in bounded memory."""
+"""Sums over all pairs of two vectors, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+
+Elementwise = Callable[[Tensor], Tensor]
 
 _BLOCK = 1 << 22  # pairs held at once
 
 
-def sum_over_pairs(function: Callable[[Tensor], Tensor], rows: Tensor, columns: Tensor) -> Tensor:
-    """``(len(rows),)`` sums over j of ``function(columns[j] - rows[i])``, by ordinary autograd.
-
-    No matrix of all pairs: blocks of rows are summed one after the other, and computed once more
-    in the backward pass instead of being kept for it.
-    """
-
-    def block(part: Tensor, columns: Tensor) -> Tensor:
-        return function(columns - part[:, None]).sum(1)
-
-    size = max(1, _BLOCK // max(1, len(columns)))
-    if len(rows) <= size:
-        return block(rows, columns)
-    sums = [
-        checkpoint(block, part, columns, use_reentrant=False, preserve_rng_state=False)
-        for part in rows.split(size)
-    ]
+def sum_over_pairs(function: Elementwise, rows: Tensor, columns: Tensor) -> Tensor:
+    """``(len(rows),)`` float64 sums over j of ``function(columns[j] - rows[i])``."""
+    sums = [function(columns - part[:, None]).sum(1).double() for part in _blocks(rows, columns)]
     return torch.cat(sums)
+
+
+def pull_back(
+    slope: Elementwise, rows: Tensor, columns: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients by rows and columns of the sums over pairs, weighted by row, given their slope."""
+    by_row, by_column = [], torch.zeros_like(columns)
+    weights = weights.to(columns.dtype)
+    start = 0
+    for part in _blocks(rows, columns):
+        slopes = slope(columns - part[:, None])
+        by_row.append(slopes.sum(1))
+        by_column += weights[start : start + len(part)] @ slopes
+        start += len(part)
+    return -weights * torch.cat(by_row), by_column
+
+
+def _blocks(rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+    return rows.split(max(1, _BLOCK // max(1, len(columns))))

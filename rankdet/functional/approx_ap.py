@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ._inputs import check_number, read_inputs
-from ._pairs import sum_over_pairs
+from ._operator import DerivativeOp
+from ._pairs import pull_back, sum_over_pairs
 
 
 def approx_ap_loss(
@@ -62,17 +63,45 @@ def approx_ap_loss(
     """
     check_number('scale', scale, minimum=0, strict=True)
     check_number('eps', eps, minimum=0, strict=True)
+    return _OP(logits, targets, image_ids, class_indices, float(scale), log_space, float(eps))
+
+
+def _compute(
+    logits: Tensor,
+    targets: Tensor,
+    image_ids: Tensor | None,
+    class_indices: bool,
+    with_gradient: bool,
+    scale: float,
+    log_space: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor | None]:
     inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    positive = inputs.scores[inputs.positives]
-    if inputs.num_positives == 0:
-        return positive.sum()
+    positive, negative = inputs.scores[inputs.positives], inputs.scores[inputs.is_negative]
+    gradient = torch.zeros_like(inputs.scores) if with_gradient else None
+    if not inputs.num_positives:
+        return positive.sum(), gradient
 
     def step(x: Tensor) -> Tensor:
-        return torch.sigmoid(scale * x)
+        return (scale * x).sigmoid_()
+
+    def slope(x: Tensor) -> Tensor:
+        s = step(x)
+        return scale * s * (1 - s)
 
     rank_positive = sum_over_pairs(step, positive, positive) + 0.5  # 1, less the own S(0)
-    false_positives = sum_over_pairs(step, positive, inputs.scores[inputs.is_negative])
-    precision = rank_positive / (rank_positive + false_positives)
-    if log_space:
-        return -torch.log(precision.mean() + eps)
-    return (1 - precision).mean()
+    false_positives = sum_over_pairs(step, positive, negative)
+    rank = rank_positive + false_positives
+    precision = (rank_positive / rank).mean()
+    value = -(precision + eps).log() if log_space else (false_positives / rank).mean()
+    if with_gradient:
+        outer = 1 / (precision + eps) if log_space else 1.0
+        outer = outer / len(rank) / rank.square()
+        by_row, by_column = pull_back(slope, positive, positive, -outer * false_positives)
+        by_row_too, by_negative = pull_back(slope, positive, negative, outer * rank_positive)
+        gradient[inputs.positives] = by_row + by_column + by_row_too
+        gradient[inputs.is_negative] = by_negative
+    return value, gradient
+
+
+_OP = DerivativeOp('approx_ap', _compute, 'float scale, bool log_space, float eps')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import e, log
 from typing import NamedTuple
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ._groups import Groups, scatter_sum
-from ._inputs import RankingInputs, check_choice, check_number, read_inputs
-from ._pairs import sum_over_pairs
+from ._inputs import check_choice, check_number, read_inputs
+from ._operator import DerivativeOp
+from ._pairs import pull_back, sum_over_pairs
 
 SURROGATES = ('logistic', 'quadratic', 'hinge')
 PAIRINGS = ('dr', 'neg_only', 'all')
@@ -66,7 +66,7 @@ def dr_loss(
     and the loss is :math:`\tau` times the mean of :math:`\ell` over the images. An image without
     positives has :math:`\hat P_+ = 1` and still pushes its negatives down; one without negatives
     has :math:`\hat P_- = 0`; one with neither is not counted. The gradient is the derivative
-    (Appendix A), by ordinary autograd.
+    (Appendix A).
 
     Args:
         logits: scores before the sigmoid, any shape.
@@ -112,38 +112,6 @@ def dr_loss(
         >>> [round(g, 4) for g in logits.grad.tolist()]
         [-0.2796, 0.6944, -0.0087, -0.0006]
     """
-    _check_options(pos_lambda, neg_lambda, smoothness, margin, tau, rho, neg_ratio)
-    check_choice('surrogate', surrogate, SURROGATES)
-    check_choice('pairing', pairing, PAIRINGS)
-    inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    probabilities = torch.sigmoid(inputs.scores)
-    groups = Groups.from_ids(inputs.image_ids, len(probabilities), probabilities.device)
-    negatives = inputs.is_negative
-    if neg_ratio is not None:
-        negatives = _mine(inputs, groups, neg_ratio)
-
-    def rank(z: Tensor) -> Tensor:
-        return _surrogate(z + margin, surrogate, smoothness, rho)
-
-    if pairing == 'all':
-        loss = _all_pairs(probabilities, inputs.positives, negatives, groups, rank)
-    else:
-        loss = _expectations(
-            probabilities, inputs.positives, negatives, groups, rank,
-            pos_lambda=pos_lambda if pairing == 'dr' else None, neg_lambda=neg_lambda,
-        )  # fmt: skip
-    return tau * loss.to(probabilities.dtype)
-
-
-def _check_options(
-    pos_lambda: float,
-    neg_lambda: float,
-    smoothness: float,
-    margin: float,
-    tau: float,
-    rho: float,
-    neg_ratio: float | None,
-) -> None:
     check_number('pos_lambda', pos_lambda, minimum=0, strict=True)
     check_number('neg_lambda', neg_lambda, minimum=0, strict=True)
     check_number('smoothness', smoothness, minimum=0, strict=True)
@@ -152,93 +120,162 @@ def _check_options(
     check_number('rho', rho, minimum=0, strict=True)
     if neg_ratio is not None:
         check_number('neg_ratio', neg_ratio, minimum=0, strict=True)
+    check_choice('surrogate', surrogate, SURROGATES)
+    check_choice('pairing', pairing, PAIRINGS)
+    loss = _OP(
+        logits, targets, image_ids, class_indices,
+        float(pos_lambda), float(neg_lambda), surrogate, float(smoothness), float(rho),
+        float(margin), pairing, None if neg_ratio is None else float(neg_ratio),
+    )  # fmt: skip
+    return tau * loss
 
 
-def _surrogate(z: Tensor, kind: str, smoothness: float, rho: float) -> Tensor:
-    if kind == 'logistic':
-        return torch.logaddexp(smoothness * z, torch.zeros_like(z)) / smoothness
-    if kind == 'quadratic':
-        return (z.clamp(-rho, rho) + rho).square() / (4 * rho) + torch.relu(z - rho)
-    return torch.relu(z)
+class _Surrogate(NamedTuple):
+    """What stands for the hinge, and its derivative."""
+
+    kind: str
+    smoothness: float
+    rho: float
+    margin: float
+
+    def value(self, z: Tensor) -> Tensor:
+        z = z + self.margin
+        if self.kind == 'logistic':
+            return torch.logaddexp(self.smoothness * z, torch.zeros_like(z)) / self.smoothness
+        if self.kind == 'quadratic':
+            rounded = (z.clamp(-self.rho, self.rho) + self.rho).square() / (4 * self.rho)
+            return rounded + torch.relu(z - self.rho)
+        return torch.relu(z)
+
+    def slope(self, z: Tensor) -> Tensor:
+        z = z + self.margin
+        if self.kind == 'logistic':
+            return torch.sigmoid(self.smoothness * z)
+        if self.kind == 'quadratic':
+            return ((z + self.rho) / (2 * self.rho)).clamp(0, 1)
+        return (z > 0).to(z.dtype)
 
 
-def _mine(inputs: RankingInputs, groups: Groups, neg_ratio: float) -> Tensor:
-    """The negatives to which hard negative mining gives a weight."""
-    ones = torch.ones_like(inputs.positives)
-    num_positives = scatter_sum(ones, groups.of(inputs.positives), groups.count)
-    quota = (neg_ratio * num_positives.clamp(min=1)).long().clamp(min=1)
-    return groups.hardest(inputs.scores, inputs.is_negative, quota)
+def _compute(
+    logits: Tensor,
+    targets: Tensor,
+    image_ids: Tensor | None,
+    class_indices: bool,
+    with_gradient: bool,
+    pos_lambda: float,
+    neg_lambda: float,
+    surrogate: str,
+    smoothness: float,
+    rho: float,
+    margin: float,
+    pairing: str,
+    neg_ratio: float | None,
+) -> tuple[Tensor, Tensor | None]:
+    """The loss without tau, and its gradient."""
+    inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
+    scores, positives, negatives = inputs.scores, inputs.positives, inputs.is_negative
+    groups = Groups.from_ids(inputs.image_ids, len(scores), scores.device)
+    num_positives = scatter_sum(torch.ones_like(positives), groups.of(positives), groups.count)
+    if neg_ratio is not None:
+        quota = (neg_ratio * num_positives.clamp(min=1)).long().clamp(min=1)
+        negatives = groups.hardest(scores, negatives, quota)
+    p = scores.sigmoid()
+    loss = _Surrogate(surrogate, smoothness, rho, margin)
+    if pairing == 'all':
+        value, gradient = _rank_pairs(p, positives, negatives, groups, loss)
+    else:
+        value, gradient = _rank_expectations(
+            p, positives, negatives, groups, num_positives, loss, neg_lambda,
+            pos_lambda if pairing == 'dr' else None, with_gradient,
+        )  # fmt: skip
+    if not with_gradient:
+        return value, None
+    return value, gradient.mul_(p).mul_(p.neg_().add_(1))
 
 
-def _expectations(
-    probabilities: Tensor,
+_OP = DerivativeOp(
+    'distributional_ranking',
+    _compute,
+    'float pos_lambda, float neg_lambda, str surrogate, float smoothness, float rho, '
+    'float margin, str pairing, float? neg_ratio',
+)
+
+
+def _rank_expectations(
+    p: Tensor,
     positives: Tensor,
     negatives: Tensor,
     groups: Groups,
-    rank: Callable[[Tensor], Tensor],
-    *,
-    pos_lambda: float | None,
+    num_positives: Tensor,
+    loss: _Surrogate,
     neg_lambda: float,
-) -> Tensor:
-    """Mean over images of rank(P- - P+), or of rank(P- - p+) averaged where pos_lambda is None."""
-    expected_negative, has_negatives = _expected_negative(
-        probabilities, negatives, groups, neg_lambda
-    )
-    positive = probabilities[positives]
-    group = groups.of(positives)
-    count = scatter_sum(torch.ones_like(positive), group, groups.count)
-    if pos_lambda is None:
-        each = rank(expected_negative[group] - positive)
-        alone = rank(expected_negative - 1)
-        losses = torch.where(
-            count > 0, scatter_sum(each, group, groups.count) / count.clamp(min=1), alone
-        )
-    else:
-        # exp is shifted by a bound, the largest -p, so that any lambda is safe.
-        highest = torch.full_like(expected_negative, -1.0).scatter_reduce(
-            0, group, -positive.detach().double(), 'amax', include_self=True
-        )
-        weight = ((-positive - highest[group]) / pos_lambda).exp()
-        total = scatter_sum(weight, group, groups.count)
-        total = torch.where(count > 0, total, 1)
-        expected = scatter_sum(weight * positive, group, groups.count) / total
-        losses = rank(expected_negative - torch.where(count > 0, expected, 1))
-    counted = (count > 0) | has_negatives
-    return torch.where(counted, losses, 0).sum() / counted.sum().clamp(min=1)
-
-
-def _expected_negative(
-    probabilities: Tensor, negatives: Tensor, groups: Groups, neg_lambda: float
-) -> tuple[Tensor, Tensor]:
-    """P- of each image, 0 without negatives, and whether it has any."""
-    p = groups.rows(probabilities)
-    mask = groups.rows(negatives)
-    highest = groups.amax(probabilities.detach() * negatives)
-    # Filled before exp: what is masked may not overflow, its gradient would be 0 * inf.
-    exponent = ((p - groups.spread(highest)) / neg_lambda).masked_fill(~mask, -torch.inf)
-    weight = exponent.exp()
+    pos_lambda: float | None,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Pairing 'dr' or, where ``pos_lambda`` is None, 'neg_only'; the gradient is that of p."""
+    # exp is shifted by its largest argument, so that any lambda is safe.
+    rows = groups.rows(p)
+    weight = rows - groups.spread(groups.amax(p * negatives))
+    weight.div_(neg_lambda).masked_fill_(~groups.rows(negatives), -torch.inf).exp_()
     total = groups.sum_rows(weight.sum(1))
     has_negatives = total != 0  # so that a NaN counts
-    expected = groups.sum_rows((weight * p).sum(1)) / torch.where(has_negatives, total, 1)
-    return expected, has_negatives
+    total = torch.where(has_negatives, total, 1)
+    mean_negative = groups.sum_rows((weight * rows).sum(1)) / total
+    counted = has_negatives | (num_positives > 0)
+    per_image = counted.double() / counted.sum().clamp(min=1)
+
+    positive, group = p[positives].double(), groups.of(positives)
+    num_positives = num_positives.clamp(min=1)
+    if pos_lambda is None:
+        each = mean_negative[group] - positive
+        # Images without positives have one of score 1.
+        alone = mean_negative - 1
+        is_alone = torch.ones_like(counted).index_fill_(0, group, False)
+
+        def average(function):
+            mean = scatter_sum(function(each), group, groups.count) / num_positives
+            return torch.where(is_alone, function(alone), mean)
+
+        value, slope = average(loss.value), average(loss.slope)
+        of_positives = -loss.slope(each) / num_positives[group]
+    else:
+        lowest = torch.ones_like(total).scatter_reduce_(0, group, positive, 'amin')
+        q = ((lowest[group] - positive) / pos_lambda).exp()
+        q /= scatter_sum(q, group, groups.count)[group]
+        missing = torch.ones_like(total).index_fill_(0, group, 0)
+        mean_positive = scatter_sum(q * positive, group, groups.count) + missing
+        z = mean_negative - mean_positive
+        value, slope = loss.value(z), loss.slope(z)
+        of_positives = slope[group] * q * ((positive - mean_positive[group]) / pos_lambda - 1)
+    value = torch.where(counted, value, 0) @ per_image
+    if not with_gradient:
+        return value, None
+
+    # q (1 + (p - P-) / lambda-) = weight / total / lambda- * (p + lambda- - P-)
+    factor = slope * per_image / total / neg_lambda
+    gradient = weight.mul_(rows + groups.spread(neg_lambda - mean_negative).to(p.dtype))
+    gradient = gradient.mul_(groups.spread(factor).to(p.dtype)).view(-1)
+    of_positives *= per_image[group]
+    return value, gradient.index_copy_(0, positives, of_positives.to(p.dtype))
 
 
-def _all_pairs(
-    probabilities: Tensor,
-    positives: Tensor,
-    negatives: Tensor,
-    groups: Groups,
-    rank: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Mean over images of the mean of rank(p- - p+) over the pairs of an image."""
+def _rank_pairs(
+    p: Tensor, positives: Tensor, negatives: Tensor, groups: Groups, loss: _Surrogate
+) -> tuple[Tensor, Tensor]:
+    """Pairing 'all', one image after the other; the gradient is that of p."""
     of_positives = groups.split(positives)
     of_negatives = groups.split(negatives.nonzero().squeeze(1))
-    # An image without positives (negatives) has one, perfectly scored.
-    one, zero = probabilities.new_ones(1), probabilities.new_zeros(1)
-    losses = [probabilities[positives[:0]].sum().double()]
     images = sorted(of_positives.keys() | of_negatives.keys())
+    value, gradient = p.new_zeros((), dtype=torch.float64), torch.zeros_like(p)
     for image in images:
-        above = probabilities[of_positives[image]] if image in of_positives else one
-        below = probabilities[of_negatives[image]] if image in of_negatives else zero
-        losses.append(sum_over_pairs(rank, above, below).double().sum() / len(above) / len(below))
-    return torch.stack(losses).sum() / max(1, len(images))
+        above, below = of_positives.get(image), of_negatives.get(image)
+        # Without positives (negatives) there is one, perfectly scored.
+        high = p.new_ones(1) if above is None else p[above]
+        low = p.new_zeros(1) if below is None else p[below]
+        weight = 1 / (len(images) * len(high) * len(low))
+        value += weight * sum_over_pairs(loss.value, high, low).sum()
+        weights = torch.full_like(high, weight)
+        for place, part in zip((above, below), pull_back(loss.slope, high, low, weights)):
+            if place is not None:
+                gradient[place] = part
+    return value, gradient

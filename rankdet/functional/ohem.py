@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ._groups import Groups
-from ._inputs import check_inputs, check_number, read_inputs
+from ._inputs import check_number, read_inputs, wide
+from ._operator import DerivativeOp
 
 
 def ohem_cross_entropy_loss(
@@ -62,48 +65,75 @@ def ohem_cross_entropy_loss(
     """
     check_number('neg_ratio', neg_ratio, minimum=0)
     check_number('min_negatives', min_negatives, minimum=0)
-    if use_sigmoid:
-        inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-        is_negative = inputs.is_negative
-        is_positive = torch.zeros_like(is_negative).scatter(0, inputs.positives, True)
-        losses = F.binary_cross_entropy_with_logits(
-            inputs.scores, is_positive.to(inputs.scores.dtype), reduction='none'
-        )
-    else:
+    if not use_sigmoid:
         if not class_indices:
             raise ValueError('class_indices must be True for the softmax, got False')
-        check_inputs(logits, targets, class_indices=True, image_ids=image_ids)
         if image_ids is not None and image_ids.shape == logits.shape and logits.ndim > 1:
             raise ValueError(
                 f'image_ids must have shape {tuple(logits.shape[:1])} for the softmax, '
                 f'got {tuple(image_ids.shape)}'
             )
-        losses, is_positive, is_negative = _softmax(logits, targets)
-    groups = Groups.from_ids(
-        None if image_ids is None else image_ids.reshape(-1), len(losses), losses.device
-    )
+    return _OP(
+        logits, targets, image_ids, class_indices, use_sigmoid, float(neg_ratio),
+        int(min_negatives),
+    )  # fmt: skip
+
+
+def _compute(
+    logits: Tensor,
+    targets: Tensor,
+    image_ids: Tensor | None,
+    class_indices: bool,
+    with_gradient: bool,
+    use_sigmoid: bool,
+    neg_ratio: float,
+    min_negatives: int,
+) -> tuple[Tensor, Tensor | None]:
+    if use_sigmoid:
+        inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
+        scores, is_negative = inputs.scores, inputs.is_negative
+        is_positive = torch.zeros_like(is_negative).index_fill_(0, inputs.positives, True)
+        losses = F.softplus(torch.where(is_positive, -scores, scores), threshold=math.inf)
+    else:
+        scores, labels = _read_rows(logits, targets)
+        background = scores.shape[1] - 1
+        is_positive, is_negative = (labels >= 0) & (labels < background), labels == background
+        losses = F.cross_entropy(scores, labels, reduction='none', ignore_index=-1)
+    ids = None if image_ids is None else image_ids.reshape(-1)
+    groups = Groups.from_ids(ids, len(losses), losses.device)
     num_positives = groups.sum(is_positive.to(losses.dtype))
-    quota = (neg_ratio * num_positives).long().clamp(min=int(min_negatives))
+    quota = (neg_ratio * num_positives).long().clamp(min=min_negatives)
     kept = is_positive | groups.hardest(losses, is_negative, quota)
-    # Selected by filling, as an infinite loss that is not kept must not turn into 0 * inf.
-    total = losses.masked_fill(~kept, 0).sum()
-    return total / num_positives.sum().clamp(min=1).to(losses.dtype)
+    normalizer = num_positives.sum().clamp(min=1).to(losses.dtype)
+    # Filled, not multiplied: an infinite loss that is not kept may not become NaN.
+    value = losses.masked_fill_(~kept, 0).sum() / normalizer
+    if not with_gradient:
+        return value, None
+    if use_sigmoid:
+        gradient = scores.sigmoid() - is_positive.to(scores.dtype)
+    else:
+        gradient = scores.softmax(1)
+        gradient.scatter_add_(1, labels.clamp(min=0)[:, None], -torch.ones_like(gradient[:, :1]))
+        kept = kept[:, None]
+    return value, gradient.masked_fill_(~kept, 0).div_(normalizer)
 
 
-def _softmax(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+_OP = DerivativeOp(
+    'ohem_cross_entropy', _compute, 'bool use_sigmoid, float neg_ratio, int min_negatives'
+)
+
+
+def _read_rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``(rows, C + 1)`` wide scores and ``(rows,)`` labels, whose values are checked."""
     background = logits.shape[-1] - 1
     if background < 0:
         raise ValueError('logits must have a last axis of C + 1 channels, got 0')
     labels = targets.reshape(-1).long()
-    if labels.numel() and not torch.compiler.is_compiling():
+    if labels.numel():
         low, high = torch.stack(labels.aminmax()).tolist()
         if low < -1 or high > background:
             raise ValueError(
                 f'targets must hold 0..{background - 1} (positive class), {background} '
                 f'(background) and -1 (ignored), got values from {low} to {high}'
             )
-    scores = logits.reshape(-1, background + 1)
-    if scores.dtype in (torch.float16, torch.bfloat16):
-        scores = scores.float()
-    losses = F.cross_entropy(scores, labels, reduction='none', ignore_index=-1)
-    return losses, (labels >= 0) & (labels < background), labels == background
+    return logits.reshape(-1, background + 1).to(wide(logits.dtype)), labels

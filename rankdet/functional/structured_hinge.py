@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import read_inputs
+from ._operator import DerivativeOp
 
 
 def structured_hinge_ap_loss(
@@ -52,24 +53,45 @@ def structured_hinge_ap_loss(
         >>> loss.item(), logits.grad.tolist()  # 1 - 1/2 + 2 (0.75 - 0.5)
         (1.0, [-2.0, 2.0])
     """
+    return _OP(logits, targets, image_ids, class_indices)
+
+
+def _compute(
+    logits: Tensor,
+    targets: Tensor,
+    image_ids: Tensor | None,
+    class_indices: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
     inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    positive = inputs.scores[inputs.positives].sort(descending=True).values
-    negative = inputs.scores[inputs.is_negative].sort(descending=True).values
-    num_pos, num_neg = len(positive), len(negative)
+    scores, positives = inputs.scores, inputs.positives
+    negatives = inputs.is_negative.nonzero().squeeze(1)
+    num_pos, num_neg = len(positives), len(negatives)
+    gradient = torch.zeros_like(scores) if with_gradient else None
     if num_pos == 0 or num_neg == 0:
-        return positive[:0].sum() + negative[:0].sum()
-    with torch.no_grad():
-        # In the best ranking both kinds are sorted, so counts describe it: how many negatives have
-        # exactly 0..|P| positives before them.
-        counts = _most_violating(positive.double(), negative.double())
-        before = counts.cumsum(0)[:-1]  # negatives before each positive
-        rank_positive = torch.arange(1, num_pos + 1, device=counts.device)
-        task_loss = (1 - rank_positive / (rank_positive + before).double()).mean()
-        after = num_pos - torch.arange(num_pos + 1, device=counts.device)
-        behind = after.repeat_interleave(counts)  # positives after each negative
-    misordered = (behind * negative.double()).sum() - (before * positive.double()).sum()
-    loss = task_loss + 2 / (num_pos * num_neg) * misordered
-    return loss.to(inputs.scores.dtype)
+        return scores.new_zeros(()), gradient
+    positive, order = scores[positives].sort(descending=True)
+    positives = positives[order]
+    negative, order = scores[negatives].sort(descending=True)
+    negatives = negatives[order]
+    positive, negative = positive.double(), negative.double()
+    # In the worst ranking both kinds are sorted, so counts describe it: how many negatives have
+    # exactly 0..|P| positives before them.
+    counts = _most_violating(positive, negative)
+    before = counts.cumsum(0)[:-1].double()  # negatives before each positive
+    place = torch.arange(1, num_pos + 1, device=counts.device)
+    after = num_pos - torch.arange(num_pos + 1, device=counts.device)
+    behind = after.double().repeat_interleave(counts)  # positives after each negative
+    pair = 2 / (num_pos * num_neg)
+    task_loss = (before / (place + before)).mean()
+    value = task_loss + pair * (behind @ negative - before @ positive)
+    if with_gradient:
+        gradient[positives] = (-pair * before).to(scores.dtype)
+        gradient[negatives] = (pair * behind).to(scores.dtype)
+    return value, gradient
+
+
+_OP = DerivativeOp('structured_hinge_ap', _compute)
 
 
 def _most_violating(positive: Tensor, negative: Tensor) -> Tensor:
