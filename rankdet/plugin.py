@@ -7,6 +7,7 @@ from rankdet import compat
 
 compat.install()
 
+import rankdet.datasets.seeded
 import rankdet.models.dense_heads
 import rankdet.models.losses
 import rankdet.models.roi_heads  # noqa: F401

@@ -1,6 +1,6 @@
 """Train a detector.
 
-    python tools/train.py configs/demo/retinanet_r18_fpn_ap-loss_1xb16-12e_digits-192.py
+    python tools/train.py configs/demo/retinanet_r18_fpn_ap-loss_1xb8-3e_digits-160.py
     python tools/train.py CONFIG --work-dir runs/mine --resume
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=4 --auto-scale-lr
     tools/dist_train.sh CONFIG 8 --amp

@@ -20,7 +20,7 @@ from rankdet.analysis.curves import plot_precision_recall, plot_training
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
 from rankdet.engine.errors import UserError
 
-CONFIG = 'demo/retinanet_r18_fpn_{loss}_1xb16-12e_digits-192.py'
+CONFIG = 'demo/retinanet_r18_fpn_{loss}_1xb8-3e_digits-160.py'
 LOSSES = {'ap': 'ap-loss', 'focal': 'focal'}
 SUMMARY = 'summary.json'
 SHOWN_SCORE = 0.3  # no detection below it is drawn; every one counts in the metrics
@@ -78,7 +78,7 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         [root / 'tools/make_digits.py', '--out', data]
         + ['--train', options.train, '--val', options.val],
     )
-    overrides = [f'data_root={data}/', f'train_dataloader.dataset.data_root={data}/']
+    overrides = [f'data_root={data}/', f'train_dataloader.dataset.dataset.data_root={data}/']
     for mode in ('val', 'test'):
         overrides += [
             f'{mode}_dataloader.dataset.data_root={data}/',

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from .digit_scenes import CLASSES, METAINFO, MIN_SIZE, SPLITS, make_scene, require, split_scans
@@ -22,11 +24,12 @@ VERSION = 1  # of the scenes; part of the marker, so that old ones are never tak
 def make_digits(
     out_dir: str | os.PathLike,
     *,
-    num_train: int = 600,
+    num_train: int = 3200,
     num_val: int = 200,
-    size: int = 192,
+    size: int = 160,
     seed: int = 0,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Write the digit scenes as a COCO data set.
@@ -44,6 +47,7 @@ def make_digits(
         seed: Not negative. The same seed gives the same bytes (with the same numpy and OpenCV).
         overwrite: Replace a digit data set that was made with other options. A folder that holds
             anything else is never replaced.
+        workers: Processes that render; the bytes do not depend on it.
         progress: Called with (split, done, total) after each scene.
 
     Returns:
@@ -59,6 +63,7 @@ def make_digits(
         ('num_val', num_val, 1),
         ('size', size, MIN_SIZE),
         ('seed', seed, 0),
+        ('workers', workers, 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
@@ -73,7 +78,7 @@ def make_digits(
     try:
         (part / 'annotations').mkdir(parents=True)
         for split, number in (('train', num_train), ('val', num_val)):
-            _write_split(part, split, number, options, progress)
+            _write_split(part, split, number, options, workers, progress)
         _write_json(part / MARKER, options)
         if not _is_made(out, options, overwrite):  # another process may have been faster
             _move_into_place(part, out)
@@ -119,20 +124,17 @@ def _write_split(
     split: str,
     number: int,
     options: dict,
+    workers: int,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    cv2 = require('cv2', 'opencv-python-headless')
     (root / split).mkdir()
-    # Noise leaves nothing to match: coding its bytes alone is as small, and much faster.
-    png = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    size = options['size']
+    render = partial(_render, split=split, size=size, seed=options['seed'])
     images, annotations = [], []
-    for index in range(number):
-        pixels, digits = make_scene(index, split=split, size=options['size'], seed=options['seed'])
+    for index, (encoded, digits) in enumerate(_map(render, range(number), workers)):
         name = f'{index:06d}.png'
-        encoded = cv2.imencode('.png', pixels[..., ::-1], png)[1]
-        (root / split / name).write_bytes(encoded.tobytes())
-        height, width = pixels.shape[:2]
-        images.append(dict(id=index + 1, file_name=name, height=height, width=width))
+        (root / split / name).write_bytes(encoded)
+        images.append(dict(id=index + 1, file_name=name, height=size, width=size))
         for digit in digits:
             w, h = digit['bbox'][2:]
             annotations.append(
@@ -157,6 +159,23 @@ def _write_split(
             categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
         ),
     )
+
+
+def _render(index: int, *, split: str, size: int, seed: int) -> tuple[bytes, list[dict]]:
+    """A scene as PNG, and its digits."""
+    cv2 = require('cv2', 'opencv-python-headless')
+    pixels, digits = make_scene(index, split=split, size=size, seed=seed)
+    # Noise leaves nothing to match: coding its bytes alone is as small, and much faster.
+    png = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    return cv2.imencode('.png', pixels[..., ::-1], png)[1].tobytes(), digits
+
+
+def _map(render: Callable, indices: range, workers: int) -> Iterator:
+    if workers == 1:
+        yield from map(render, indices)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(render, indices, chunksize=16)
 
 
 def _write_json(path: Path, content: dict) -> None:

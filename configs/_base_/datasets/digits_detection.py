@@ -2,7 +2,7 @@
 data_root = 'data/digits/'
 dataset_type = 'CocoDataset'
 metainfo = dict(classes=tuple('0123456789'))
-img_scale = (192, 192)
+img_scale = (160, 160)
 backend_args = None
 
 train_pipeline = [
@@ -22,20 +22,24 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    # Augmentation is a function of (seed, epoch, index): a resumed run sees the same images.
+    sampler=dict(type='SeededSampler', shuffle=True),
     batch_sampler=None,
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/instances_train.json',
-        data_prefix=dict(img='train/'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=1),
-        pipeline=train_pipeline,
-        backend_args=backend_args,
+        type='SeededDataset',
+        dataset=dict(
+            type=dataset_type,
+            data_root=data_root,
+            metainfo=metainfo,
+            ann_file='annotations/instances_train.json',
+            data_prefix=dict(img='train/'),
+            filter_cfg=dict(filter_empty_gt=True, min_size=1),
+            pipeline=train_pipeline,
+            backend_args=backend_args,
+        ),
     ),
 )
 val_dataloader = dict(

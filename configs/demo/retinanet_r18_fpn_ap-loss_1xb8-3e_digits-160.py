@@ -1,9 +1,10 @@
 # The demo: a small RetinaNet trained from random weights by AP Loss on the embedded digits.
-# Batch 16 on one process. The model is narrow (half of ResNet-18's channels) so that it learns
-# on two CPU cores in minutes; anchors cover digits of 10 to 64 pixels.
+# Batch 8 on one process. The model is narrow (three stages of ResNet-18 with half its channels),
+# so that it learns on two CPU cores in minutes; its strides and anchors suit digits of 10 to 64
+# pixels. Three epochs of 3,200 scenes teach it more than thirty epochs of 320.
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/digits_detection.py']
 
-max_epochs = 12
+max_epochs = 3
 
 model = dict(
     type='RetinaNet',
@@ -18,26 +19,28 @@ model = dict(
         type='ResNet',
         depth=18,
         base_channels=32,
-        num_stages=4,
-        out_indices=(1, 2, 3),
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(0, 1, 2),
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,
         style='pytorch',
     ),
-    neck=dict(type='FPN', in_channels=[64, 128, 256], out_channels=64, num_outs=3),
+    neck=dict(type='FPN', in_channels=[32, 64, 128], out_channels=48, num_outs=3),
     bbox_head=dict(
         type='RankRetinaHead',
         num_classes=10,
-        in_channels=64,
-        feat_channels=64,
+        in_channels=48,
+        feat_channels=48,
         stacked_convs=2,
-        norm_cfg=dict(type='GN', num_groups=8, requires_grad=True),
+        norm_cfg=dict(type='BN', requires_grad=True),
         anchor_generator=dict(
             type='AnchorGenerator',
-            octave_base_scale=1.25,
+            octave_base_scale=2.5,
             scales_per_octave=2,
             ratios=[1.0, 2.0],
-            strides=[8, 16, 32],
+            strides=[4, 8, 16],
         ),
         bbox_coder=dict(
             type='DeltaXYWHBBoxCoder',
@@ -69,7 +72,7 @@ model = dict(
     ),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -86,4 +89,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=16)
+auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -1,5 +1,5 @@
 # The demo with focal loss: the same head, data and schedule; only the losses differ.
-_base_ = './retinanet_r18_fpn_ap-loss_1xb16-12e_digits-192.py'
+_base_ = './retinanet_r18_fpn_ap-loss_1xb8-3e_digits-160.py'
 
 model = dict(
     bbox_head=dict(
