@@ -29,7 +29,8 @@ class DerivativeOp:
 
     def __init__(self, name: str, compute: Computation, options: str = '') -> None:
         def run(logits: Tensor, *arguments) -> tuple[Tensor, Tensor]:
-            value, gradient = compute(logits, *arguments)
+            with torch.autocast(logits.device.type, enabled=False):
+                value, gradient = compute(logits, *arguments)
             dtype = wide(logits.dtype)
             if gradient is None:
                 return value.to(dtype), logits.new_empty(0, dtype=dtype)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -93,7 +91,7 @@ def _compute(
         inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
         scores, is_negative = inputs.scores, inputs.is_negative
         is_positive = torch.zeros_like(is_negative).index_fill_(0, inputs.positives, True)
-        losses = F.softplus(torch.where(is_positive, -scores, scores), threshold=math.inf)
+        losses = -F.logsigmoid(torch.where(is_positive, scores, -scores))
     else:
         scores, labels = _read_rows(logits, targets)
         background = scores.shape[1] - 1
