@@ -37,12 +37,12 @@ class LinearStep:
 
     def __init__(self, positives: Tensor, delta: float, dtype: torch.dtype) -> None:
         n = positives.shape[0]
-        self.positives = positives
         self.per_unit = 0.5 / delta if delta > 1e-100 else 0.0
-        # Infinite scores become huge ones, whose differences exist.
+        # NaN must not meet a search; it is kept aside. Infinite scores become huge ones.
+        self.poison = torch.where(positives.isnan().any(), float('nan'), 0.0)
         huge = torch.finfo(dtype).max / 4
-        centres = positives.clamp(-huge, huge)
-        opening, closing = centres - delta, centres + delta
+        self.positives = positives.nan_to_num(huge).clamp(-huge, huge)
+        opening, closing = self.positives - delta, self.positives + delta
         # Merge the two sorted sequences: where each knot lands, openings first among equals.
         index = torch.arange(n, device=positives.device)
         self.low = index + torch.searchsorted(closing, opening)
@@ -57,7 +57,9 @@ class LinearStep:
         self.width = torch.where(self.is_open, gaps, 0.0)
         # What a ramp lacks to 1 once closed: rounding, or all of it when delta is 0.
         self.jump = 1 - self.per_unit * (closing - opening)
-        self.own = torch.where(closing > opening, 0.5, 1.0) if self.per_unit else 1.0
+        # H(0), just as positives_above() will count it.
+        half = self.per_unit * (self.positives - opening)
+        self.own = torch.where(self.positives >= closing, 1.0, half)
         # Rounded up, a knot compares with every value of this dtype as the exact one does.
         rounded = self.knots.to(dtype)
         above = torch.nextafter(rounded, rounded.new_tensor(float('inf')))
@@ -79,8 +81,8 @@ class LinearStep:
             mass += _histogram(segment, segments)
             moment += _histogram(segment, segments, chunk.double())
             self.segments.append(segment)
-        # Offsets are finite, so only a NaN among values or positives survives this.
-        poison = moment.sum() * 0 + torch.where(self.positives.isnan().any(), float('nan'), 0.0)
+        # Offsets are finite: only a NaN among the values survives the multiplication.
+        poison = self.poison + 0 * moment.sum()
         return self._tail_sums(mass[1:], self._from_exact_knots(mass, moment)) + poison
 
     def spread(self, values: Tensor, weights: Tensor) -> Tensor:
