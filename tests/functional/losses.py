@@ -26,7 +26,6 @@ class LossCase:
         margin: a ranking perfect by more than this has no gradient; None where none is enough.
         handles_ties: the gradient at ties is unique.
         small: the oracle is too slow for more than a handful of scores.
-        compiles: no graph break under :func:`torch.compile`.
         takes_class_indices: as one of several readings of the same targets.
     """
 
@@ -39,7 +38,6 @@ class LossCase:
     margin: float | None = None
     handles_ties: bool = True
     small: bool = False
-    compiles: bool = True
     takes_class_indices: bool = True
 
 
@@ -85,6 +83,18 @@ def _approx_oracle(scores, targets, errors):
     return approx_ap.approx_ap_loss(scores, targets.tolist())
 
 
+def _dr(surrogate='logistic', **options):
+    return LossCase(
+        _plain(F.dr_loss, surrogate=surrogate, **options),
+        _oracle(dr.dr_loss, kind=surrogate, **options),
+        zero_without_positives=False,
+        zero_without_negatives=False,
+        shift_invariant=False,
+        zero_sum=False,
+        handles_ties='neg_ratio' not in options,
+    )
+
+
 _ap, _auc = error_driven.ap_loss, error_driven.auc_loss
 _linear, _sigmoid = error_driven.linear_step, error_driven.sigmoid_step
 
@@ -107,24 +117,17 @@ LOSSES = {
     'alrp_sigmoid': LossCase(
         _alrp(step='sigmoid', scale=3.0), _alrp_oracle(_sigmoid(3.0)), margin=None
     ),
-    'dr': LossCase(
-        _plain(F.dr_loss),
-        _oracle(dr.dr_loss),
-        zero_without_positives=False,
-        zero_without_negatives=False,
-        shift_invariant=False,
-        zero_sum=False,
-        compiles=False,
-    ),
-    'approx_ap': LossCase(
-        _plain(F.approx_ap_loss), _approx_oracle, zero_without_negatives=False, compiles=False
-    ),
+    'dr': _dr(),
+    'dr_quadratic': _dr(surrogate='quadratic', rho=0.2),
+    'dr_hinge_neg_only': _dr(surrogate='hinge', pairing='neg_only'),
+    'dr_all': _dr(pairing='all'),
+    'dr_mined': _dr(neg_ratio=2.0),
+    'approx_ap': LossCase(_plain(F.approx_ap_loss), _approx_oracle, zero_without_negatives=False),
     'structured_hinge': LossCase(
         _plain(F.structured_hinge_ap_loss),
         _hinge_oracle,
         handles_ties=False,
         small=True,
-        compiles=False,
     ),
     'ohem_sigmoid': LossCase(
         _plain(F.ohem_cross_entropy_loss, use_sigmoid=True, class_indices=False),
@@ -134,7 +137,6 @@ LOSSES = {
         shift_invariant=False,
         zero_sum=False,
         handles_ties=False,
-        compiles=False,
     ),
 }
 
