@@ -3,6 +3,7 @@
 # Both make the environment in .venv first, if it is not there.
 #
 # make demo LOSS=focal          the same detector with focal loss, to compare
+# make bccd BCCD=FOLDER         train on real photos of blood cells (VOC XML; see README.md)
 # make demo DEMO_ARGS='...'     more options of tools/demo.py
 # make test PYTEST_ARGS='...'   more options of pytest
 # make lint                     what CI checks of the form of the code
@@ -14,14 +15,20 @@ BIN := $(VENV)/bin
 # The stamp's name changes with the requirements, so that a change of them renews the environment.
 STAMP := $(VENV)/.ready-$(shell cat requirements.txt requirements-dev.txt setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo test lint env clean
+.PHONY: help demo bccd test lint env clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+	@sed -n '1,10s/^# \{0,1\}//p' Makefile
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --loss $(LOSS) $(DEMO_ARGS)
+
+bccd: $(STAMP)
+	@test -n "$(BCCD)" || { echo "error: say where the photos are: make bccd BCCD=FOLDER" >&2; exit 1; }
+	$(BIN)/python tools/dataset_converters/voc_to_coco.py $(BCCD) --split train test --out data/bccd
+	BCCD=$(BCCD) $(BIN)/python tools/train.py \
+	  configs/bccd/retinanet_r18_fpn_ap-loss_1xb8-30e_bccd-320.py --resume
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

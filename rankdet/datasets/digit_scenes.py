@@ -284,7 +284,7 @@ class _Layout:
 
 
 def make_scene(
-    index: int, *, split: str = 'train', size: int = 192, seed: int = 0
+    index: int, *, split: str = 'train', size: int = 160, seed: int = 0
 ) -> tuple[np.ndarray, list[dict]]:
     """Render one scene.
 
@@ -304,7 +304,7 @@ def make_scene(
     Example:
         >>> image, digits = make_scene(0)
         >>> image.shape, 3 <= len(digits) <= 15
-        ((192, 192, 3), True)
+        ((160, 160, 3), True)
     """
     if split not in SPLITS:
         raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
@@ -313,7 +313,7 @@ def make_scene(
     require('cv2', 'opencv-python-headless')
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     image = _background(rng, size)
-    for _ in range(rng.integers(4, 12)):
+    for _ in range(rng.integers(3, 9)):
         _draw_clutter(rng, image)
 
     scans = _load_scans()[0]
@@ -325,7 +325,7 @@ def make_scene(
         scan = int(rng.choice(split_scans()[split][label]))
         side = MIN_SIDE * (largest / MIN_SIDE) ** rng.random()
         partner = None
-        if digits and rng.random() < 0.35:
+        if digits and rng.random() < 0.25:
             partner = int(rng.integers(len(digits)))
             side = max(layout.boxes[partner][2:]) * rng.uniform(0.7, 1.3)
             if side < MIN_OVERLAPPED:  # two tiny digits in one place are legible to nobody
@@ -336,9 +336,9 @@ def make_scene(
         if not layout.place(rng, alpha >= INK, partner):
             continue
         x, y, w, h = layout.boxes[-1]
-        # A third is faint. Small ink keeps a little more contrast: it has fewer pixels to tell by.
-        faint = rng.random() < 0.35
-        contrast = rng.uniform(28.0, 55.0) if faint else rng.uniform(55.0, 150.0)
+        # A fifth is faint. Small ink keeps a little more contrast: it has fewer pixels to tell by.
+        faint = rng.random() < 0.2
+        contrast = rng.uniform(36.0, 60.0) if faint else rng.uniform(60.0, 150.0)
         _paint(rng, image[:, y : y + h, x : x + w], alpha, contrast + 12.0 * (max(w, h) < 18))
         digits.append(dict(label=label, bbox=[x, y, w, h], scan=scan))
 

@@ -18,7 +18,7 @@ from .digit_scenes import CLASSES, METAINFO, MIN_SIZE, SPLITS, make_scene, requi
 __all__ = ['CLASSES', 'METAINFO', 'make_digits', 'make_scene', 'split_scans']
 
 MARKER = 'digits.json'
-VERSION = 1  # of the scenes; part of the marker, so that old ones are never taken for new ones
+VERSION = 2  # of the scenes; part of the marker, so that old ones are never taken for new ones
 
 
 def make_digits(
