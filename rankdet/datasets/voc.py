@@ -117,7 +117,7 @@ def _parse_xml(path: Path) -> ElementTree.Element:
         raise _Unusable(f'is no valid XML ({error})') from error
 
 
-def _decode_size(path: Path) -> tuple[int, int]:
+def decode_size(path: Path) -> tuple[int, int]:
     """Width and height of an image as a training pipeline sees it, after decoding all of it."""
     from PIL import Image
 
@@ -164,22 +164,24 @@ def _clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
     return clipped
 
 
-def _read_record(xml: Path, images: dict[str, list[Path]], zero_based: bool) -> _Record:
-    """Read one annotation and decode its image."""
+def _read_record(
+    xml: Path, images: dict[str, list[Path]], zero_based: bool, images_only: bool
+) -> _Record:
+    """Read one annotation, unless only the image is wanted, and decode its image."""
     record = _Record()
 
     def report(kind: str, reason: str) -> None:
         record.findings.append(Finding(kind, str(xml), reason))
 
     try:
-        if not xml.is_file():
+        if not images_only and not xml.is_file():
             raise _Unusable('annotation is missing')
         found = images.get(xml.stem, [])
         if len(found) != 1:
             names = ', '.join(path.name for path in found)
             raise _Unusable(f'several images fit: {names}' if found else 'image is missing')
-        tree = _parse_xml(xml)
-        record.size = _decode_size(found[0])
+        tree = ElementTree.Element('annotation') if images_only else _parse_xml(xml)
+        record.size = decode_size(found[0])
     except _Unusable as problem:
         report('image skipped', str(problem))
         return record
@@ -290,6 +292,7 @@ def voc_to_coco(
     skip_unknown: bool = False,
     image_prefix: str | os.PathLike | None = None,
     zero_based: bool = False,
+    images_only: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> VocConversion:
@@ -309,6 +312,8 @@ def voc_to_coco(
         image_prefix: Folder that file names are written relative to, to be given to the data set as
             ``data_prefix``. None: the deepest common folder of ``roots``.
         zero_based: Coordinates are already measured from the image's corner.
+        images_only: Take no objects, and images without an annotation too: a test set whose
+            annotations are withheld, such as VOC2012's.
         workers: Threads that decode images; None lets Python choose.
         progress: Called with (done, total) after each image.
 
@@ -341,7 +346,7 @@ def voc_to_coco(
 
     coco = dict(info={}, images=[], annotations=[], categories=[])
     coco['categories'] = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
-    read = partial(_read_record, zero_based=zero_based)
+    read = partial(_read_record, zero_based=zero_based, images_only=images_only)
     with ThreadPoolExecutor(workers) as pool:
         for done, record in enumerate(pool.map(read, *zip(*jobs)) if jobs else (), 1):
             result.findings += record.findings

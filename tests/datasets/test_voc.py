@@ -480,3 +480,15 @@ def test_real_photos(tmp_path):
     skipped = [f for f in result.findings if f.kind == 'object skipped']
     assert result.annotations + len(skipped) == written
     assert len(skipped) == 1 and 'BloodImage_00338.xml' in skipped[0].file
+
+
+def test_images_only(tree):
+    """A test set without annotations, and one with some that must not show."""
+    tree.add('a', voc_object('cat'))
+    tree.image('b', size=(60, 40))
+    tree.split('test', 'b', 'a')
+    coco, found = tree.convert(split='test', images_only=True)
+    assert [i['file_name'] for i in coco['images']] == ['JPEGImages/b.jpg', 'JPEGImages/a.jpg']
+    assert (coco['images'][0]['width'], coco['images'][0]['height']) == (60, 40)
+    assert coco['annotations'] == [] and coco['categories'] == [dict(id=1, name='cat')]
+    assert found == []

@@ -35,6 +35,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--zero-based', action='store_true', help='coordinates start at 0, not at 1 as in VOC'
     )
+    parser.add_argument(
+        '--images-only', action='store_true', help='no objects: a test set without annotations'
+    )
     return parser.parse_args()
 
 
@@ -64,6 +67,7 @@ def main() -> int:
                 skip_unknown=args.skip_unknown,
                 image_prefix=args.image_prefix,
                 zero_based=args.zero_based,
+                images_only=args.images_only,
                 progress=show_progress,
             )
         except (OSError, TypeError, ValueError) as error:

@@ -1,0 +1,14 @@
+# COCO for aLRP Loss 800: 800 x 800 with SSD's augmentation, tested at short side 800. 4 GPUs x 4
+# images.
+_base_ = ['./coco.py', '../pipelines/ssd-800_test-800_torchvision.py']
+
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        dataset=dict(
+            datasets=[dict(part, pipeline=_base_.train_pipeline) for part in _base_.train_sets]
+        )
+    ),
+)
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

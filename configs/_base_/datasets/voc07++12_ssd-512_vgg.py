@@ -1,0 +1,13 @@
+# VOC07++12 for SSD512: 512 x 512 in training and testing.
+_base_ = ['./voc07++12.py', '../pipelines/ssd-512_vgg.py']
+
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        dataset=dict(
+            datasets=[dict(part, pipeline=_base_.train_pipeline) for part in _base_.train_sets]
+        )
+    ),
+)
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))

@@ -1,0 +1,13 @@
+# VOC2007 alone, as AP Loss trains on VOC: 512 x 512 with SSD's augmentation, tested at 500.
+_base_ = ['./voc07.py', '../pipelines/ssd-512_test-500_caffe.py']
+
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        dataset=dict(
+            datasets=[dict(part, pipeline=_base_.train_pipeline) for part in _base_.train_sets]
+        )
+    ),
+)
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
