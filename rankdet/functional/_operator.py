@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import check_inputs, wide
+from ._library import define_operator
 from ._update import attach_gradient
 
 # (logits, targets, image_ids, class_indices, with_gradient, *options) -> (value, gradient)
@@ -45,8 +46,7 @@ class DerivativeOp:
             '(Tensor logits, Tensor targets, Tensor? image_ids, bool class_indices, '
             f'bool with_gradient{options and ", " + options}) -> (Tensor, Tensor)'
         )
-        self._op = torch.library.custom_op(f'rankdet::{name}', run, mutates_args=(), schema=schema)
-        self._op.register_fake(describe)
+        self._op = define_operator(name, schema, run, describe)
 
     def __call__(
         self,
