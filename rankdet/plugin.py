@@ -8,6 +8,8 @@ from rankdet import compat
 compat.install()
 
 import rankdet.datasets.seeded
+import rankdet.engine.self_balance
+import rankdet.evaluation.metrics
 import rankdet.models.dense_heads
 import rankdet.models.losses
 import rankdet.models.roi_heads  # noqa: F401

@@ -38,6 +38,8 @@ class aLRPLoss(ScopedRankingLoss):
         sb_sums: aLRP, loc, iterations counted, iterations skipped for a value that is not finite;
             over all processes since the last :meth:`rebalance`, saved and equal on all of them.
         sb_pending: the same of this process since the last :meth:`merge_sums`, not saved.
+        sb_history: what :meth:`merge_sums` added up since this process started, for logs; not
+            saved.
     """
 
     needs_loc_errors = True
@@ -68,6 +70,7 @@ class aLRPLoss(ScopedRankingLoss):
         self.register_buffer('sb_weight', sums.new_tensor(loc_weight), persistent=self_balance)
         self.register_buffer('sb_sums', sums, persistent=self_balance)
         self.register_buffer('sb_pending', sums.clone(), persistent=False)
+        self.register_buffer('sb_history', sums.clone(), persistent=False)
 
     def forward(
         self,
@@ -90,7 +93,7 @@ class aLRPLoss(ScopedRankingLoss):
         )
         # The weight of this iteration, before rebalance() overwrites the buffer.
         balanced = self.weigh(loss.loc) * self.sb_weight.to(loss.loc.dtype, copy=True)
-        if self.training and self.self_balance:
+        if self.training:
             self._record(loss.cls.detach(), loss.loc.detach())
         return loss._replace(cls=self.weigh(loss.cls), loc=balanced)
 
@@ -100,7 +103,9 @@ class aLRPLoss(ScopedRankingLoss):
         To be called by all processes alike, before a checkpoint is written: then a training that
         resumes within a period ends it with the same weight. No host synchronisation.
         """
-        self.sb_sums += Processes(group_name('global')).sum(self.sb_pending)
+        merged = Processes(group_name('global')).sum(self.sb_pending)
+        self.sb_sums += merged
+        self.sb_history += merged
         self.sb_pending.zero_()
 
     def rebalance(self) -> None:
@@ -126,6 +131,6 @@ class aLRPLoss(ScopedRankingLoss):
     def _apply(self, fn, *args, **kwargs):
         # half() and its kin convert all buffers; a long sum has no place in 16 bits.
         super()._apply(fn, *args, **kwargs)
-        for name in ('sb_weight', 'sb_sums', 'sb_pending'):
+        for name in ('sb_weight', 'sb_sums', 'sb_pending', 'sb_history'):
             setattr(self, name, getattr(self, name).double())
         return self

@@ -1,0 +1,102 @@
+"""Self-balancing of aLRP Loss, epoch by epoch."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor
+
+from rankdet.models.losses import aLRPLoss
+
+
+@HOOKS.register_module()
+class SelfBalanceHook(Hook):
+    """Sets the localisation weight of every aLRP Loss of a model, and logs what it did.
+
+    At the end of each period the weight becomes mean(aLRP) / mean(loc) of that period (Oksuz et
+    al. 2020, Sec. 4.2). The weight and the running sums are buffers of the losses: they are
+    reduced over all processes before any checkpoint is written, so that a resumed run goes on
+    with the very numbers of one that was never interrupted.
+
+    The logged losses of a self-balanced model are multiplied by that weight and may rise while
+    the model improves. This hook logs, averaged over the iterations that had a positive since the
+    last log, ``aLRP`` (= ``aLRP_cls`` + ``aLRP_loc``, unweighted) and its parts: those fall.
+    A model with several aLRP Losses logs each under the name of its head.
+
+    Args:
+        interval: length of a period: epochs, or iterations with ``by_epoch=False``.
+        by_epoch: count in epochs. A loop that counts in iterations has one epoch only and needs
+            False.
+        log_interval: iterations between two logs; that of LoggerHook is a good choice. Between
+            them nothing is copied to the host.
+
+    Raises:
+        ValueError: if the model has no aLRP Loss, or the loop has no epochs to count.
+    """
+
+    priority = 'NORMAL'  # before LoggerHook and CheckpointHook
+
+    def __init__(self, interval: int = 1, by_epoch: bool = True, log_interval: int = 50) -> None:
+        for name, value in (('interval', interval), ('log_interval', log_interval)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an integer >= 1, got {value!r}')
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.log_interval = log_interval
+
+    def before_train(self, runner: Runner) -> None:
+        self._losses: dict[str, aLRPLoss] = {}
+        modules = dict(runner.model.named_modules()).items()
+        found = [(name, module) for name, module in modules if isinstance(module, aLRPLoss)]
+        for name, module in found:
+            head = name.removeprefix('module.').rpartition('.')[0].rpartition('.')[2]
+            self._losses['' if len(found) == 1 else f'{head}.'] = module
+        if not self._losses:
+            raise ValueError(
+                'SelfBalanceHook found no aLRPLoss in the model; take the hook out of custom_hooks'
+            )
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'SelfBalanceHook counts epochs, but this training counts iterations; set '
+                'by_epoch=False and interval to the iterations of one epoch'
+            )
+        self._logged = {key: loss.sb_history.clone() for key, loss in self._losses.items()}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        for loss in self._losses.values():
+            loss.merge_sums()
+        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+            self._rebalance(runner)
+        if self.every_n_train_iters(runner, self.log_interval):
+            self._log(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._rebalance(runner)
+
+    def _rebalance(self, runner: Runner) -> None:
+        for key, loss in self._losses.items():
+            skipped = int(loss.sb_sums[3])
+            loss.rebalance()
+            if skipped:
+                runner.logger.log(
+                    logging.WARNING,
+                    f'{key}aLRP was not finite in {skipped} iterations of this period; they were '
+                    'left out of self-balancing. A lower learning rate or optim_wrapper.clip_grad '
+                    'may help',
+                )
+
+    def _log(self, runner: Runner) -> None:
+        for key, loss in self._losses.items():
+            since: Tensor = loss.sb_history - self._logged[key]
+            self._logged[key] = loss.sb_history.clone()
+            alrp, loc, count, _ = since.tolist()
+            hub = runner.message_hub
+            hub.update_scalar(f'train/{key}sb_weight', float(loss.sb_weight))
+            if count:
+                hub.update_scalar(f'train/{key}aLRP', alrp / count)
+                hub.update_scalar(f'train/{key}aLRP_cls', (alrp - loc) / count)
+                hub.update_scalar(f'train/{key}aLRP_loc', loc / count)

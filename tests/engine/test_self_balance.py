@@ -1,0 +1,165 @@
+"""SelfBalanceHook: the paper's ratio, by epochs and iterations, logged, resumed."""
+
+import json
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+import rankdet.plugin  # noqa: F401
+from rankdet.engine.self_balance import SelfBalanceHook
+from rankdet.functional import alrp_loss
+from rankdet.models.losses import aLRPLoss
+
+
+class Toy(BaseModel):
+    """Ranks 12 fixed features; every third batch has no positive, and one may be NaN."""
+
+    def __init__(self, poison=(), **loss):
+        super().__init__()
+        self.head = torch.nn.Module()
+        self.head.loss_cls = aLRPLoss(**loss)
+        self.linear = torch.nn.Linear(4, 1)
+        self.poison = poison
+        self.seen = []
+
+    def forward(self, inputs, mode='loss'):
+        index = int(inputs[0])
+        generator = torch.Generator().manual_seed(index)
+        logits = self.linear(torch.randn(12, 4, generator=generator)).squeeze(1)
+        targets = torch.zeros(12, dtype=torch.long)
+        if index % 3:
+            targets[:4] = 1
+        errors = logits[targets == 1].sigmoid() * 0.5 + 0.1
+        if index in self.poison:
+            errors = errors * float('nan')
+        plain = alrp_loss(logits.detach(), targets, errors.detach())
+        self.seen.append((float(plain.cls), float(plain.loc)))
+        cls, loc = self.head.loss_cls(logits, targets, loc_errors=errors)
+        if index in self.poison:
+            cls, loc = logits.sum() * 0, logits.sum() * 0
+        return dict(loss_cls=cls, loss_bbox=loc)
+
+
+def run(tmp_path, model, hook, train_cfg, name, **kw):
+    runner = Runner(
+        model,
+        work_dir=str(tmp_path / name),
+        train_dataloader=DataLoader([dict(inputs=i) for i in range(6)], batch_size=1),
+        train_cfg=train_cfg,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+        custom_hooks=[hook] if hook else None,
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=6)),
+        default_scope='mmdet',
+        experiment_name=name,
+        log_level='WARNING',
+        **kw,
+    )
+    runner.train()
+    return runner
+
+
+def expected_weight(seen):
+    counted = [(c, loc) for c, loc in seen if c + loc > 0]  # NaN compares false
+    alrp = sum(c + loc for c, loc in counted) / len(counted)
+    return alrp / (sum(loc for _, loc in counted) / len(counted))
+
+
+def test_the_weight_is_the_ratio_of_the_previous_epoch(tmp_path):
+    model = Toy()
+    assert float(model.head.loss_cls.sb_weight) == 50
+    hook = dict(type='SelfBalanceHook', log_interval=6)
+    run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=3), 'epochs')
+    assert len(model.seen) == 18 and min(c + loc for c, loc in model.seen) == 0
+    weight = expected_weight(model.seen[12:])
+    assert float(model.head.loss_cls.sb_weight) == pytest.approx(weight, rel=1e-6)
+    assert float(model.head.loss_cls.sb_sums.abs().sum()) == 0
+
+    lines = next(tmp_path.glob('epochs/*/vis_data/scalars.json')).read_text().splitlines()
+    logs = [json.loads(line) for line in lines]
+    for epoch, log in enumerate(logs):
+        seen = model.seen[6 * epoch : 6 * epoch + 6]
+        counted = [(c, loc) for c, loc in seen if c + loc > 0]
+        assert log['aLRP_cls'] == pytest.approx(sum(c for c, _ in counted) / len(counted), abs=1e-6)
+        assert log['aLRP_loc'] == pytest.approx(sum(v for _, v in counted) / len(counted), abs=1e-6)
+        assert log['aLRP'] == pytest.approx(log['aLRP_cls'] + log['aLRP_loc'], abs=1e-6)
+    assert logs[0]['sb_weight'] == 50
+    assert logs[1]['sb_weight'] == pytest.approx(expected_weight(model.seen[:6]), rel=1e-6)
+
+
+def test_by_iterations(tmp_path):
+    model = Toy(loc_weight=7.0)
+    hook = dict(type='SelfBalanceHook', interval=4, by_epoch=False, log_interval=2)
+    run(tmp_path, model, hook, dict(by_epoch=False, max_iters=10), 'iterations')
+    expected = expected_weight(model.seen[4:8])
+    assert float(model.head.loss_cls.sb_weight) == pytest.approx(expected, rel=1e-6)
+    assert float(model.head.loss_cls.sb_sums[2]) == sum(c + v > 0 for c, v in model.seen[8:])
+
+
+def test_values_that_are_not_finite_are_skipped_and_reported(tmp_path):
+    model = Toy(poison=(2,))
+    hook = dict(type='SelfBalanceHook', log_interval=6)
+    runner = run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'poison')
+    assert float(model.head.loss_cls.sb_weight) == pytest.approx(
+        expected_weight([s for s in model.seen if s[1] == s[1]]), rel=1e-6
+    )
+    log = next((tmp_path / 'poison').glob(f'{runner.timestamp}/*.log')).read_text()
+    assert 'not finite in 1 iteration' in log
+
+
+def test_a_constant_weight_stays_and_is_logged(tmp_path):
+    model = Toy(self_balance=False, loc_weight=3.0)
+    run(
+        tmp_path,
+        model,
+        dict(type='SelfBalanceHook', log_interval=6),
+        dict(by_epoch=True, max_epochs=2),
+        'constant',
+    )
+    assert float(model.head.loss_cls.sb_weight) == 3
+    lines = next(tmp_path.glob('constant/*/vis_data/scalars.json')).read_text().splitlines()
+    assert all(json.loads(line)['aLRP_loc'] > 0 for line in lines)
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_resumed_run_goes_on_with_the_same_weight(tmp_path, by_epoch):
+    """Also from a checkpoint in the middle of a period, where the sums are half full."""
+    steps = dict(max_epochs=4) if by_epoch else dict(max_iters=20)
+    half = dict(max_epochs=2) if by_epoch else dict(max_iters=10)
+    hook = dict(
+        type='SelfBalanceHook',
+        by_epoch=by_epoch,
+        interval=3 if by_epoch else 7,
+        log_interval=6,
+    )
+
+    def train(name, length, **kw):
+        torch.manual_seed(0)
+        model = Toy()
+        run(tmp_path, model, hook, dict(by_epoch=by_epoch, **length), name, **kw)
+        return model
+
+    whole = train(f'whole{by_epoch}', steps)
+    train(f'half{by_epoch}', half)
+    last = tmp_path / f'half{by_epoch}' / ('epoch_2.pth' if by_epoch else 'iter_10.pth')
+    if not last.exists():
+        last = next((tmp_path / f'half{by_epoch}').glob('*.pth'))
+    resumed = train(f'half{by_epoch}', steps, load_from=str(last), resume=True)
+    a, b = whole.head.loss_cls, resumed.head.loss_cls
+    assert float(a.sb_weight) != 50 and torch.equal(a.sb_weight, b.sb_weight)
+    assert torch.equal(a.sb_sums, b.sb_sums) and float(a.sb_sums[2]) > 0
+    assert torch.equal(whole.linear.weight, resumed.linear.weight)
+
+
+def test_misuse_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='interval'):
+        SelfBalanceHook(interval=0)
+    hook = dict(type='SelfBalanceHook')
+    with pytest.raises(ValueError, match='by_epoch=False'):
+        run(tmp_path, Toy(), hook, dict(by_epoch=False, max_iters=2), 'misuse')
+    model = Toy()
+    model.head.loss_cls = torch.nn.Identity()
+    with pytest.raises(ValueError, match='no aLRPLoss'):
+        run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'none')
