@@ -3,6 +3,8 @@
     python tools/demo.py                      # AP Loss, into work_dirs/demo
     python tools/demo.py --loss focal         # the same with focal loss, into work_dirs/demo-focal
     python tools/demo.py --train 48 --val 16 --epochs 1 --data data/tiny --work-dir work_dirs/tiny
+
+A second call shows what the first one left.
 """
 
 import argparse

@@ -4,6 +4,8 @@
     python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out results.pkl
     python tools/test.py CONFIG CHECKPOINT --tta
     tools/dist_test.sh CONFIG CHECKPOINT 8
+
+Prints the metrics that the config asks for.
 """
 
 import argparse

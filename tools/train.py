@@ -4,6 +4,8 @@
     python tools/train.py CONFIG --work-dir runs/mine --resume
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=4 --auto-scale-lr
     tools/dist_train.sh CONFIG 8 --amp
+
+Configs are Python code: train only with those you trust.
 """
 
 import argparse

@@ -58,7 +58,9 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
     names = {'coco/bbox_mAP': 'AP', 'coco/bbox_mAP_50': 'AP50', 'coco/bbox_mAP_75': 'AP75'}
     for color, (key, name) in zip(COLORS, names.items()):
         values = [record.get(key, np.nan) for record in tested]
-        right.plot([r['step'] for r in tested], values, 'o-', color=color, label=name, clip_on=False)
+        right.plot(
+            [r['step'] for r in tested], values, 'o-', color=color, label=name, clip_on=False
+        )
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(xlabel='epoch', ylabel='AP on held-out images', ylim=(0, 1))
     if tested:

@@ -259,6 +259,4 @@ def _hits(detections: list[dict], objects: list[dict]) -> list[bool]:
 def _square(image: np.ndarray, side: int) -> np.ndarray:
     height, width = image.shape[:2]
     right, below = side - width, side - height
-    return cv2.copyMakeBorder(
-        image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-    )
+    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))

@@ -57,7 +57,7 @@ def load_config(
 
 def train(
     cfg: Config, *, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None
-) -> None:
+) -> Runner:
     """Train as a config says.
 
     Args:
@@ -67,6 +67,9 @@ def train(
             batch in use.
         resume: 'auto' continues from the newest complete checkpoint of the work directory, or
             starts anew where there is none; a path continues from that file.
+
+    Returns:
+        The runner, with the trained model.
 
     Raises:
         UserError: what is asked for is not possible, found before anything is written.
@@ -96,6 +99,7 @@ def train(
     elif resume:
         runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
     runner.train()
+    return runner
 
 
 def test(

@@ -75,7 +75,7 @@ def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
     if dataset.get('ann_file') and _is_local(ann_file) and not osp.exists(ann_file):
         raise UserError(f'{where}: annotation file {ann_file} does not exist; {_remedy(root)}')
     prefix = dataset.get('data_prefix') or {}
-    for key, folder in (prefix.items() if isinstance(prefix, dict) else [('img', prefix)]):
+    for key, folder in prefix.items() if isinstance(prefix, dict) else [('img', prefix)]:
         path = osp.join(root, folder) if isinstance(folder, str) else ''
         if path and _is_local(path) and not osp.isdir(path):
             raise UserError(f'{where}: folder {path} ({key}) does not exist; {_remedy(root)}')

@@ -27,9 +27,7 @@ LOSSES = {
     'alrp-iou': (dict(type='aLRPLoss'), IOU),
     'dr': (dict(type='DRLoss'), SMOOTH_L1),
 }
-CODER = dict(
-    type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]
-)
+CODER = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2])
 MAX_IOU = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
 ATSS = dict(type='ATSSAssigner', topk=9)
 TEST_CFG = dict(

@@ -82,7 +82,7 @@ def test_ssd_without_losses_is_the_stock_head_and_can_predict():
         assert torch.equal(gradients(ours)[name], grad)
     _, metas = truth()
     found = ours.predict_by_feat(*outs, batch_img_metas=metas)
-    assert len(found) == 2 and all(0 <= f.scores.min() and f.scores.max() <= 1 for f in found)
+    assert len(found) == 2 and all(f.scores.min() >= 0 and f.scores.max() <= 1 for f in found)
 
 
 def test_ssd_with_focal_loss_is_retina_focal_over_all_rows():
@@ -144,7 +144,7 @@ def test_ap_loss_sees_all_levels_and_images_at_once(kind):
     """Against rows gathered here by loops over images, levels, places and anchors."""
     head = build(DENSE[kind](dict(type='APLoss'), SMOOTH_L1))
     classes = head.num_classes
-    (scores, boxes), losses = run(head, num_classes=classes)
+    (scores, _), losses = run(head, num_classes=classes)
     instances, metas = truth(num_classes=classes)
     logits, targets = [], []
     if kind == 'fovea':
@@ -157,7 +157,7 @@ def test_ap_loss_sees_all_levels_and_images_at_once(kind):
                     logits.append(scores[level][image, :, y, x])
                     targets.append(label[y, x])
     else:
-        anchors, flags = head.get_anchors([s.shape[-2:] for s in scores], metas, device="cpu")
+        anchors, flags = head.get_anchors([s.shape[-2:] for s in scores], metas, device='cpu')
         labels, weights, *_ = head.get_targets(anchors, flags, instances, metas)
         for image in range(2):
             for level, score in enumerate(scores):
@@ -195,7 +195,9 @@ def test_box_loss_is_summed_over_coordinates_and_divided_by_four_times_positives
 def test_alrp_gets_the_errors_of_decoded_boxes(tau, box):
     """E = (1 - IoU) / (1 - tau), or (1 - GIoU) / (2 (1 - tau)), by hand, in float64."""
     loss_bbox = dict(type=box, loss_weight=3.0, **({'mode': 'linear'} if box == 'IoULoss' else {}))
-    head = build(retina(dict(type='aLRPLoss', tau=tau, self_balance=False, loc_weight=1.0), loss_bbox))
+    head = build(
+        retina(dict(type='aLRPLoss', tau=tau, self_balance=False, loc_weight=1.0), loss_bbox)
+    )
     outs = head(features())
     instances, metas = truth()
     seen = {}
@@ -236,9 +238,11 @@ def test_atss_on_retina_labels_like_the_atss_head(border):
     config['train_cfg']['allowed_border'] = border
     host = build({**config, 'norm_cfg': None})
     sizes = [f.shape[-2:] for f in features()]
-    labels, weights, *_ = head.get_targets(*head.get_anchors(sizes, metas, device="cpu"), instances, metas)
+    labels, weights, *_ = head.get_targets(
+        *head.get_anchors(sizes, metas, device='cpu'), instances, metas
+    )
     _, host_labels, host_weights, *_ = host.get_targets(
-        *host.get_anchors(sizes, metas, device="cpu"), instances, metas
+        *host.get_anchors(sizes, metas, device='cpu'), instances, metas
     )
     assert sum((level < 3).sum() for level in labels) > 0
     for a, b in zip(labels, host_labels):
