@@ -82,7 +82,7 @@ class VocConversion:
         return ', '.join(counts)
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why an image or an object cannot be used."""
 
 
@@ -99,11 +99,11 @@ class _Record:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _parse_xml(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path) -> ElementTree.Element:
     """Parse an annotation; a document type, the door to entity bombs, is refused unread."""
 
     def refuse(*_):
-        raise _Unusable('declares a document type (DOCTYPE), which is refused')
+        raise Unusable('declares a document type (DOCTYPE), which is refused')
 
     try:
         content = path.read_bytes()
@@ -112,9 +112,9 @@ def _parse_xml(path: Path) -> ElementTree.Element:
         guard.Parse(content, True)
         return ElementTree.fromstring(content)
     except OSError as error:
-        raise _Unusable(f'cannot be read ({error.strerror})') from error
+        raise Unusable(f'cannot be read ({error.strerror})') from error
     except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise _Unusable(f'is no valid XML ({error})') from error
+        raise Unusable(f'is no valid XML ({error})') from error
 
 
 def decode_size(path: Path) -> tuple[int, int]:
@@ -127,40 +127,40 @@ def decode_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # on its side, by EXIF
             return image.size[::-1] if turned else image.size
     except Image.DecompressionBombError as error:
-        raise _Unusable(f'image is too large ({error})') from error
+        raise Unusable(f'image is too large ({error})') from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise _Unusable(f'image cannot be decoded ({error})') from error
+        raise Unusable(f'image cannot be decoded ({error})') from error
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
     return (element.findtext(path) or '').strip()
 
 
-def _read_box(element: ElementTree.Element, zero_based: bool) -> list[float]:
+def read_box(element: ElementTree.Element, zero_based: bool) -> list[float]:
     """x1, y1, x2, y2 measured from the image's corner."""
     if element.find('bndbox') is None:
-        raise _Unusable('has no bndbox')
+        raise Unusable('has no bndbox')
     corners = []
     for name in ('xmin', 'ymin', 'xmax', 'ymax'):
         text = _text(element, f'bndbox/{name}')
         try:
             corners.append(float(text))
         except ValueError:
-            raise _Unusable(f'{name} is {text!r}, not a number') from None
+            raise Unusable(f'{name} is {text!r}, not a number') from None
         if not math.isfinite(corners[-1]):
-            raise _Unusable(f'{name} is {text!r}, not a finite number')
+            raise Unusable(f'{name} is {text!r}, not a finite number')
     x1, y1, x2, y2 = corners
     if x2 <= x1 or y2 <= y1:
-        raise _Unusable(f'box {corners} is degenerate: xmax <= xmin or ymax <= ymin')
+        raise Unusable(f'box {corners} is degenerate: xmax <= xmin or ymax <= ymin')
     return corners if zero_based else [x1 - 1, y1 - 1, x2, y2]
 
 
-def _clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
+def clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
     clipped = [min(max(value, 0.0), float(size[axis % 2])) for axis, value in enumerate(box)]
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise _Unusable(f'box {box} lies outside the image of {size[0]} x {size[1]}')
+        raise Unusable(f'box {box} lies outside the image of {size[0]} x {size[1]}')
     if clipped[2] - clipped[0] < 1 or clipped[3] - clipped[1] < 1:
-        raise _Unusable(f'box {box} covers less than a pixel of the image')
+        raise Unusable(f'box {box} covers less than a pixel of the image')
     return clipped
 
 
@@ -175,14 +175,14 @@ def _read_record(
 
     try:
         if not images_only and not xml.is_file():
-            raise _Unusable('annotation is missing')
+            raise Unusable('annotation is missing')
         found = images.get(xml.stem, [])
         if len(found) != 1:
             names = ', '.join(path.name for path in found)
-            raise _Unusable(f'several images fit: {names}' if found else 'image is missing')
-        tree = ElementTree.Element('annotation') if images_only else _parse_xml(xml)
+            raise Unusable(f'several images fit: {names}' if found else 'image is missing')
+        tree = ElementTree.Element('annotation') if images_only else parse_xml(xml)
         record.size = decode_size(found[0])
-    except _Unusable as problem:
+    except Unusable as problem:
         report('image skipped', str(problem))
         return record
     record.path = found[0]
@@ -201,10 +201,10 @@ def _read_record(
         label = f'object {number} ({name or "no name"})'
         try:
             if not name:
-                raise _Unusable('has no class name')
-            box = _read_box(element, zero_based)
-            clipped = _clip_box(box, record.size)
-        except _Unusable as problem:
+                raise Unusable('has no class name')
+            box = read_box(element, zero_based)
+            clipped = clip_box(box, record.size)
+        except Unusable as problem:
             report('object skipped', f'{label}: {problem}')
             continue
         if clipped != box:
@@ -259,8 +259,8 @@ def _find_classes(roots: Sequence[Path]) -> tuple[str, ...]:
     for root in roots:
         for path in sorted((root / 'Annotations').glob('*.xml')):
             try:
-                names.update(_text(element, 'name') for element in _parse_xml(path).iter('object'))
-            except _Unusable:
+                names.update(_text(element, 'name') for element in parse_xml(path).iter('object'))
+            except Unusable:
                 continue  # reported where its split is converted
     return tuple(sorted(names - {''}))
 
@@ -361,8 +361,8 @@ def voc_to_coco(
     coco['info'] = dict(description='converted from VOC XML', split=split, summary=result.summary())
     out_file = Path(out_file)
     report = ''.join(f'{line}\n' for line in (result.summary(), *result.findings))
-    _write(out_file.with_name(f'{out_file.stem}.report.txt'), report)
-    _write(out_file, json.dumps(coco, ensure_ascii=False, allow_nan=False) + '\n')
+    write_whole(out_file.with_name(f'{out_file.stem}.report.txt'), report)
+    write_whole(out_file, json.dumps(coco, ensure_ascii=False, allow_nan=False) + '\n')
     return result
 
 
@@ -399,7 +399,7 @@ def _add_record(
     result.empty += result.annotations == before
 
 
-def _write(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
     """Write a file so that it is there complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')

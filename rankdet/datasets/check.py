@@ -1,0 +1,108 @@
+"""Checking a data set folder before hours of training: VOC's development kit, or COCO."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .check_coco import check_coco_file, official_source
+from .check_report import CheckReport, Options, Progress
+from .check_voc import check_voc_split
+from .official import COCO_CLASSES, COCO_SPLITS, VOC_CLASSES, VOC_SPLITS
+
+__all__ = ['CheckReport', 'check_folder']
+
+_VOC_YEARS = ('VOC2007', 'VOC2012')
+#: Training, then testing; one of the groups has to be there.
+_COCO_GROUPS = (
+    ('instances_train2017', 'instances_val2017'),
+    ('instances_train2014', 'instances_valminusminival2014', 'instances_minival2014'),
+)
+_COCO_TESTS = ('image_info_test-dev2017', 'image_info_test-dev2015')
+
+
+def check_folder(
+    folder: str | os.PathLike,
+    *,
+    decode: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Check a folder in the layout of VOC's development kit or of COCO.
+
+    VOC: a folder with VOC2007 and VOC2012, or one of them. What is missing of a year that is there
+    is an error, a year that is not there is a warning. COCO: a folder with ``annotations``. The
+    files of 2017 or those of 2014 must be complete; test-dev may be missing.
+
+    Args:
+        folder: The folder.
+        decode: Decode every image, which takes minutes, to find damaged ones.
+        workers: Threads that decode; None lets Python choose.
+        progress: Called as ``progress(stage, done, total)``.
+
+    Returns:
+        CheckReport: ``ok`` says whether one can train on it, ``text()`` lists everything.
+    """
+    root = Path(folder).absolute()
+    report = CheckReport()
+    options = Options(decode, workers, *([progress] if progress else []))
+    if not root.is_dir():
+        report.stop(root, 'folder does not exist')
+    elif root.name in _VOC_YEARS:
+        _check_voc_year(report, root, options)
+    elif any((root / year).is_dir() for year in _VOC_YEARS):
+        for year in _VOC_YEARS:
+            if (root / year).is_dir():
+                _check_voc_year(report, root / year, options)
+            else:
+                archives = dict.fromkeys(s.archive for (y, _), s in VOC_SPLITS.items() if y == year)
+                report.warn(root / year, f'is not there; it is in {" and ".join(archives)}')
+    elif (root / 'annotations').is_dir() or _coco_folders(root):
+        _check_coco(report, root, options)
+    else:
+        report.stop(
+            root,
+            'is in no layout known here: it has neither VOC2007 or VOC2012 nor annotations (COCO)',
+        )
+    return report
+
+
+def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
+    for split in ('trainval', 'test'):
+        withheld = (year.name, split) == ('VOC2012', 'test')
+        if withheld and not (year / 'ImageSets' / 'Main' / 'test.txt').is_file():
+            archive = VOC_SPLITS[year.name, split].archive
+            report.warn(year, f'has no test set, only needed for 07++12; it is in {archive}')
+            continue
+        before = len(report.problems)
+        check_voc_split(report, year, split, options=options)
+        converted = year / f'instances_{split}.json'
+        if converted.is_file():
+            check_coco_file(report, converted, year, classes=VOC_CLASSES)
+        elif len(report.problems) == before:
+            report.stop(converted, f'is missing; {official_source(converted).annotations}')
+
+
+def _check_coco(report: CheckReport, root: Path, options: Options) -> None:
+    def path(stem: str) -> Path:
+        return root / 'annotations' / f'{stem}.json'
+
+    groups = [group for group in _COCO_GROUPS if _is_begun(root, group)] or _COCO_GROUPS[:1]
+    for stem in [stem for group in groups for stem in group]:
+        folder = root / COCO_SPLITS[stem].folder
+        check_coco_file(report, path(stem), folder, classes=COCO_CLASSES, options=options)
+    for stem in _COCO_TESTS:
+        folder = root / COCO_SPLITS[stem].folder
+        if path(stem).is_file() or folder.is_dir():
+            check_coco_file(report, path(stem), folder, classes=COCO_CLASSES, options=options)
+
+
+def _is_begun(root: Path, group: tuple[str, ...]) -> bool:
+    """Whether a training file or its images are there."""
+    first = group[0]
+    folder = root / COCO_SPLITS[first].folder
+    return folder.is_dir() or (root / 'annotations' / f'{first}.json').is_file()
+
+
+def _coco_folders(root: Path) -> bool:
+    return any((root / split.folder).is_dir() for split in COCO_SPLITS.values())

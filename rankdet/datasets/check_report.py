@@ -1,0 +1,194 @@
+"""What the checks of a data set share: the report, and looking at images and boxes."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .voc import Unusable, decode_size
+
+#: Called as ``progress(stage, done, total)``.
+Progress = Callable[[str, int, int], None]
+
+
+class Problem(NamedTuple):
+    """Something wrong with a data set.
+
+    Attributes:
+        stops: Whether a training on it would stop, or learn something else than what was meant.
+        where: The file or folder.
+        what: What is wrong and what to do.
+    """
+
+    stops: bool
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f'{"error" if self.stops else "warning"}: {self.where}: {self.what}'
+
+
+@dataclass
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        parts: One line per part of the data set that was looked at.
+        problems: What is wrong, in the order it was found.
+    """
+
+    parts: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing would stop a training."""
+        return not any(problem.stops for problem in self.problems)
+
+    def stop(self, where: object, what: str) -> None:
+        self.problems.append(Problem(True, str(where), what))
+
+    def warn(self, where: object, what: str) -> None:
+        self.problems.append(Problem(False, str(where), what))
+
+    def text(self) -> str:
+        """Everything, a line each, and the verdict."""
+        errors = sum(problem.stops for problem in self.problems)
+        warnings = len(self.problems) - errors
+        verdict = f'{errors} errors, {warnings} warnings'
+        return '\n'.join([*self.parts, *map(str, self.problems), verdict])
+
+
+@dataclass
+class Options:
+    """How to check.
+
+    Attributes:
+        decode: Decode every image.
+        workers: Threads that decode; None lets Python choose.
+        progress: Called as ``progress(stage, done, total)``.
+    """
+
+    decode: bool = False
+    workers: int | None = None
+    progress: Progress = lambda stage, done, total: None
+
+
+def some(items: Sequence[object], shown: int = 3) -> str:
+    """The first of many."""
+    more = f' and {len(items) - shown} more' if len(items) > shown else ''
+    return ', '.join(map(str, items[:shown])) + more
+
+
+def check_images(
+    report: CheckReport,
+    folder: Path,
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, int] | None],
+    source: str,
+    options: Options,
+) -> None:
+    """Look for the files of images, and decode them if asked.
+
+    Args:
+        report: Gets the problems.
+        folder: What names are relative to.
+        names: File names.
+        sizes: Width and height that the annotations give each, or None.
+        source: Where images come from, for the message.
+        options: How to check.
+    """
+    found = _file_sizes(folder, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        report.stop(
+            folder,
+            f'{len(missing)} of {len(names)} images are missing: {some(missing)}; {source}',
+        )
+    empty = [name for name in names if found.get(name) == 0]
+    if empty:
+        report.stop(folder, f'{len(empty)} images are empty files: {some(empty)}; {source}')
+    if not options.decode:
+        return
+    present = [(name, size) for name, size in zip(names, sizes) if found.get(name)]
+    damaged, other = [], []
+    with ThreadPoolExecutor(options.workers) as pool:
+        results = pool.map(lambda item: _decode(folder / item[0]), present)
+        for done, ((name, size), actual) in enumerate(zip(present, results), 1):
+            options.progress(f'decoding {folder}', done, len(present))
+            if isinstance(actual, Unusable):
+                damaged.append(f'{name} ({actual})')
+            elif size is not None and tuple(size) != actual:
+                other.append(f'{name} (is {actual[0]} x {actual[1]}, not {size[0]} x {size[1]})')
+    if damaged:
+        report.stop(folder, f'{len(damaged)} images are damaged: {some(damaged)}; {source}')
+    if other:
+        report.stop(
+            folder, f'{len(other)} images do not have the size of the annotations: {some(other)}'
+        )
+
+
+def _file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of the files that are there; asks the file system once for each folder."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_folder[os.path.dirname(name)].append(name)
+    found = {}
+    for part, members in by_folder.items():
+        try:
+            with os.scandir(folder / part) as entries:
+                there = {entry.name: entry for entry in entries}
+        except OSError:
+            continue
+        for name in members:
+            entry = there.get(os.path.basename(name))
+            if entry is not None and entry.is_file():
+                found[name] = entry.stat().st_size
+    return found
+
+
+def _decode(path: Path) -> tuple[int, int] | Unusable:
+    try:
+        return decode_size(path)
+    except Unusable as problem:
+        return problem
+
+
+def check_boxes(
+    report: CheckReport,
+    where: object,
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    names: Sequence[str],
+) -> None:
+    """Warn of boxes that cannot be learned from as they are.
+
+    Args:
+        report: Gets the problems.
+        where: The annotations.
+        boxes: ``(n, 4)`` x1, y1, x2, y2 from the image's corner.
+        sizes: ``(n, 2)`` width and height of their images.
+        names: ``n`` names of their images.
+    """
+    boxes, sizes = boxes.reshape(-1, 4), sizes.reshape(-1, 2)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    thin = (high - low < 1).any(1)
+    inside = np.minimum(high, sizes) - np.maximum(low, 0)
+    outside = ~thin & (inside <= 0).any(1)
+    over = ~thin & ~outside & ((low < -1) | (high > sizes + 1)).any(1)
+    for bad, what in (
+        (thin, 'are less than a pixel wide or high, and MMDetection drops them'),
+        (outside, 'lie outside their image, and MMDetection drops them'),
+        (over, 'reach over the edge of their image by more than a pixel'),
+    ):
+        rows = np.flatnonzero(bad)
+        if len(rows):
+            shown = [f'{names[row]} {boxes[row].round(1).tolist()}' for row in rows[:3]]
+            report.warn(where, f'{len(rows)} of {len(boxes)} boxes {what}: {some(shown)}')

@@ -1,0 +1,60 @@
+"""COCO's val2014 as minival, 5,000 images to measure on, and the rest, which is trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from .voc import write_whole
+
+__all__ = ['split_val2014']
+
+
+def split_val2014(
+    val2014: str | os.PathLike,
+    val2017: str | os.PathLike,
+    out_dir: str | os.PathLike | None = None,
+) -> dict[Path, int]:
+    """Write ``instances_minival2014.json`` and ``instances_valminusminival2014.json``.
+
+    COCO publishes the 5,000 images of minival as val2017, under other file names and with the same
+    ids. Here they keep the names and annotations of 2014.
+
+    Args:
+        val2014: ``instances_val2014.json``.
+        val2017: ``instances_val2017.json``; only the ids of its images are used.
+        out_dir: Folder of the two files; None is that of ``val2014``.
+
+    Returns:
+        dict: The number of images of each file.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is not in COCO format, or val2017 has an image that val2014 lacks.
+    """
+    content, ids = _load(val2014), {image['id'] for image in _load(val2017)['images']}
+    unknown = ids - {image['id'] for image in content['images']}
+    if unknown:
+        raise ValueError(
+            f'{val2014} lacks {len(unknown)} images of {val2017}, such as {min(unknown)}'
+        )
+    out = Path(out_dir or Path(val2014).parent)
+    written = {}
+    for name, wanted in (('minival', True), ('valminusminival', False)):
+        images = [image for image in content['images'] if (image['id'] in ids) == wanted]
+        boxes = [a for a in content['annotations'] if (a['image_id'] in ids) == wanted]
+        path = out / f'instances_{name}2014.json'
+        write_whole(path, json.dumps(dict(content, images=images, annotations=boxes)))
+        written[path] = len(images)
+    return written
+
+
+def _load(path: str | os.PathLike) -> dict:
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON, perhaps cut short: {error}') from None
+    if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
+        raise ValueError(f'{path} is not in COCO format: it has no images and annotations')
+    return content

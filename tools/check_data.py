@@ -1,0 +1,47 @@
+"""Check a data set before hours of training: what is missing, and which archive holds it.
+
+    python tools/check_data.py data/VOCdevkit
+    python tools/check_data.py data/coco --decode
+    python tools/check_data.py CONFIG
+
+Looks at the layout, image counts, missing and empty files, class names and boxes; with --decode at
+every image. The exit status is 1 if something would stop a training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rankdet.datasets.check import check_folder
+from rankdet.evaluation.progress import StderrProgress
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('target', help='folder of VOCdevkit or COCO, or a config file')
+    parser.add_argument('--decode', action='store_true', help='decode every image (minutes)')
+    parser.add_argument('--workers', type=int, help='threads that decode')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    check = check_folder
+    if args.target.endswith('.py'):
+        import rankdet.plugin  # noqa: F401 - first: see there
+        from rankdet.analysis.data_check import check_config as check
+    try:
+        with StderrProgress() as progress:
+            report = check(args.target, decode=args.decode, workers=args.workers, progress=progress)
+    except (OSError, ValueError) as error:
+        print(f'check_data: {error}', file=sys.stderr)
+        return 1
+    print(report.text())
+    return 0 if report.ok else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
