@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--loss', choices=['ap', 'focal'], default='ap')
-    parser.add_argument('--train', type=int, default=800, help='training scenes (%(default)s)')
+    parser.add_argument('--train', type=int, default=3200, help='training scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=200, help='held-out scenes (%(default)s)')
     parser.add_argument('--epochs', type=int, help='default: those of the config')
     parser.add_argument('--data', default='data/digits', help='where the scenes go (%(default)s)')

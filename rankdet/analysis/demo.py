@@ -38,7 +38,7 @@ class DemoOptions:
     """
 
     loss: str = 'ap'
-    train: int = 800
+    train: int = 3200
     val: int = 200
     epochs: int | None = None
     data: str = 'data/digits'
