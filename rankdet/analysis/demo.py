@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -112,7 +113,7 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
     )
     summary |= dict(
         loss=options.loss,
-        config=str(config),
+        config=os.path.relpath(config),
         checkpoint=str(checkpoint),
         log=str(max(work_dir.glob('*/*.log'), key=lambda path: path.stat().st_mtime)),
         minutes_of_training=round(minutes, 1),
@@ -141,10 +142,9 @@ def describe(
     """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        detections = json.loads(results.read_text())
-        if not detections:
-            raise UserError(f'{results} holds no detection at all: the model has learnt nothing')
-        found = truth.loadRes(detections)
+        # MMDetection writes no file where nothing was detected.
+        detections = json.loads(results.read_text()) if results.exists() else []
+        found = truth.loadRes(detections) if detections else _nothing_found(truth)
         evaluated = COCOeval(truth, found, 'bbox')
         evaluated.evaluate()
         evaluated.accumulate()
@@ -162,6 +162,15 @@ def describe(
         ),
         training_curve=str(plot_training(out_dir, out_dir / 'training.png', title)),
     )
+
+
+def _nothing_found(truth: COCO) -> COCO:
+    """What ``loadRes`` would give for an empty list, if it took one."""
+    found = COCO()
+    found.dataset = dict(images=truth.dataset['images'], categories=truth.dataset['categories'])
+    found.dataset['annotations'] = []
+    found.createIndex()
+    return found
 
 
 def detection_page(truth: COCO, found: COCO, images: Path, count: int) -> np.ndarray:
