@@ -21,7 +21,7 @@ from torch import Tensor
 from ._search import KnotSearch
 
 # Values of one chunk and its temporaries stay in the cache; other devices take all at once.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
 # Pairs that exist at a time where pairs must be formed.
 _PAIRS = 1 << 22
 
