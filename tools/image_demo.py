@@ -1,14 +1,27 @@
 """Draw what a checkpoint detects on pictures of yours.
 
     python tools/image_demo.py photo.jpg --config CONFIG --checkpoint CHECKPOINT
-    python tools/image_demo.py photos/ --config CONFIG --checkpoint CHECKPOINT --out-dir drawn
+    python tools/image_demo.py photos/ --config CONFIG --checkpoint CHECKPOINT --out-dir drawn \\
+        --score work_dirs/demo/score_thresholds.json
 
 The pictures with boxes on them go to --out-dir, with the boxes as text in detections.json.
 """
 
 import argparse
+import json
+from pathlib import Path
 
 from rankdet.engine.errors import one_line_errors
+
+
+def read_score(text: str) -> float | dict[str, float]:
+    if not text.endswith('.json'):
+        return float(text)
+    try:
+        scores = json.loads(Path(text).read_text())
+        return {str(name): float(score) for name, score in scores.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f'{text} gives no scores by class: {error}') from error
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +32,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', required=True)
     parser.add_argument('--checkpoint', required=True)
     parser.add_argument('--out-dir', default='detections', help='(%(default)s)')
-    parser.add_argument('--score', type=float, default=0.3, help='least score (%(default)s)')
+    parser.add_argument(
+        '--score',
+        type=read_score,
+        default=0.3,
+        help='least score (%(default)s), or a JSON file of class names and least scores, such as '
+        'score_thresholds.json of the demo: detectors trained by ranking need one',
+    )
     parser.add_argument('--device', help="'cpu', 'cuda:0', ...; default: a GPU if there is one")
     return parser.parse_args()
 

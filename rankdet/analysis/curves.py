@@ -52,7 +52,7 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
     steps = [record['step'] for record in training]
     for color, key in zip(COLORS, [k for k in training[0] if k.startswith('loss')]):
         left.plot(steps, [record.get(key, np.nan) for record in training], color=color, label=key)
-    left.set(xlabel='iteration', ylabel='loss (mean of the last 50 iterations)', ylim=(0, None))
+    left.set(xlabel='iteration', ylabel='loss (smoothed)', ylim=(0, None))
     left.legend(frameon=False)
     tested = [record for record in records if 'coco/bbox_mAP' in record]
     names = {'coco/bbox_mAP': 'AP', 'coco/bbox_mAP_50': 'AP50', 'coco/bbox_mAP_75': 'AP75'}
@@ -91,7 +91,7 @@ def plot_precision_recall(evaluated, out: str | Path, title: str = '') -> Path:
             label=f'IoU {threshold:.2f}: AP {np.nanmean(curve):.3f}',
         )
     axes.set(xlabel='recall', ylabel='precision (mean over classes)', xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, loc='lower left')
+    axes.legend(framealpha=0.9, loc='lower left')
     axes.set_title(title, fontsize=10)
     return _save(figure, out)
 

@@ -20,11 +20,12 @@ from pycocotools.cocoeval import COCOeval
 from rankdet.analysis.curves import plot_precision_recall, plot_training
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
 from rankdet.engine.errors import UserError
+from rankdet.evaluation.coco_data import load_detections, load_ground_truth
+from rankdet.evaluation.lrp import olrp
 
 CONFIG = 'demo/retinanet_r18_fpn_{loss}_1xb8-3e_digits-160.py'
 LOSSES = {'ap': 'ap-loss', 'focal': 'focal'}
 SUMMARY = 'summary.json'
-SHOWN_SCORE = 0.3  # no detection below it is drawn; every one counts in the metrics
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,9 @@ def describe(
         annotations: COCO ground truth.
         images: folder of its images.
         results: COCO detections.
-        out_dir: gets ``detections.png``, ``precision_recall.png`` and ``training.png``; the
-            latter is drawn from the training log that lies there.
+        out_dir: gets ``detections.jpg``, ``score_thresholds.json`` (the LRP-optimal score of
+            each class), ``precision_recall.png`` and ``training.png``; the latter is drawn from
+            the training log that lies there.
 
     Returns:
         Metrics, and the paths of the pictures.
@@ -149,13 +151,23 @@ def describe(
         evaluated.evaluate()
         evaluated.accumulate()
         evaluated.summarize()
-    page_path = out_dir / 'detections.png'
-    cv2.imwrite(str(page_path), detection_page(truth, found, images, pictures))
+    # Ranking losses order the scores and do not calibrate them: no fixed score tells good
+    # detections from bad ones, but the score that minimises LRP does.
+    objects = load_ground_truth(annotations)
+    lrp = olrp(objects, load_detections(detections, objects))
+    thresholds = {name: t for name, t in lrp.thresholds().items() if t == t}
+    thresholds_path = out_dir / 'score_thresholds.json'
+    thresholds_path.write_text(json.dumps(thresholds, indent=1))
+    page_path = out_dir / 'detections.jpg'
+    drawn = detection_page(truth, found, images, thresholds, pictures)
+    cv2.imwrite(str(page_path), drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])
     return dict(
         AP=round(float(evaluated.stats[0]), 4),
         AP50=round(float(evaluated.stats[1]), 4),
         AP75=round(float(evaluated.stats[2]), 4),
+        oLRP=round(lrp.summary()['oLRP'], 4),
         images=len(truth.imgs),
+        thresholds=str(thresholds_path),
         pictures=str(page_path),
         precision_recall=str(
             plot_precision_recall(evaluated, out_dir / 'precision_recall.png', title)
@@ -173,10 +185,16 @@ def _nothing_found(truth: COCO) -> COCO:
     return found
 
 
-def detection_page(truth: COCO, found: COCO, images: Path, count: int) -> np.ndarray:
+def detection_page(
+    truth: COCO, found: COCO, images: Path, thresholds: dict[str, float], count: int
+) -> np.ndarray:
     """The first images of a data set, two a row: ground truth left, detections right of it.
 
     A detection is blue where it finds an object of its class at IoU 0.5, orange otherwise.
+
+    Args:
+        thresholds: least score that is drawn, by class name; classes that are absent are not.
+        count: how many images.
     """
     names = {category['id']: category['name'] for category in truth.cats.values()}
     cells = []
@@ -194,7 +212,7 @@ def detection_page(truth: COCO, found: COCO, images: Path, count: int) -> np.nda
             scale,
         )
         shown = sorted(found.imgToAnns[info['id']], key=lambda d: -d['score'])
-        shown = [d for d in shown if d['score'] >= SHOWN_SCORE]
+        shown = [d for d in shown if d['score'] >= thresholds.get(names[d['category_id']], np.inf)]
         right = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         for hit, color in ((False, ORANGE), (True, BLUE)):
             chosen = [d for d, ok in zip(shown, _hits(shown, objects)) if ok == hit]
@@ -212,13 +230,15 @@ def as_text(summary: dict) -> str:
     """The summary as a person reads it."""
     lines = [
         f'AP {summary["AP"]:.3f}   AP50 {summary["AP50"]:.3f}   AP75 {summary["AP75"]:.3f}'
-        f'   on {summary["images"]} held-out images, {summary["minutes_of_training"]} minutes',
+        f'   oLRP {summary["oLRP"]:.3f}',
+        f'on {summary["images"]} held-out images, after {summary["minutes_of_training"]} minutes',
         '',
     ]
     names = dict(
         pictures='detections beside ground truth',
         precision_recall='precision-recall plot',
         training_curve='training curve',
+        thresholds='LRP-optimal score of each class',
         checkpoint='checkpoint',
         log='log',
         config='config',
