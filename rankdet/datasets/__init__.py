@@ -1,5 +1,5 @@
-"""Embedded demo data, VOC and COCO helpers, reproducible augmentation.
+"""Embedded demo data, VOC and COCO helpers and checks, reproducible augmentation.
 
-Nothing is imported here: :mod:`rankdet.datasets.digits` and :mod:`rankdet.datasets.voc` work
-without MMDetection, :mod:`rankdet.datasets.seeded` registers with it.
+Nothing is imported here: :mod:`rankdet.datasets.seeded` registers with MMDetection, everything else
+works without it.
 """

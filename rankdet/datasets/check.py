@@ -74,13 +74,15 @@ def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
             archive = VOC_SPLITS[year.name, split].archive
             report.warn(year, f'has no test set, only needed for 07++12; it is in {archive}')
             continue
-        before = len(report.problems)
-        check_voc_split(report, year, split, options=options)
+        part = CheckReport()
+        check_voc_split(part, year, split, options=options)
         converted = year / f'instances_{split}.json'
         if converted.is_file():
-            check_coco_file(report, converted, year, classes=VOC_CLASSES)
-        elif len(report.problems) == before:
-            report.stop(converted, f'is missing; {official_source(converted).annotations}')
+            check_coco_file(part, converted, None, classes=VOC_CLASSES, options=options)
+        elif part.ok:
+            part.stop(converted, f'is missing; {official_source(converted).annotations}')
+        report.parts += part.parts
+        report.problems += part.problems
 
 
 def _check_coco(report: CheckReport, root: Path, options: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def official_source(ann_file: Path) -> Source:
 def check_coco_file(
     report: CheckReport,
     ann_file: Path,
-    image_folder: Path,
+    image_folder: Path | None,
     *,
     classes: Sequence[str] | None = None,
     annotated: bool | None = None,
@@ -70,7 +71,7 @@ def check_coco_file(
     Args:
         report: Gets a line on the part, and the problems.
         ann_file: The annotation file.
-        image_folder: What its file names are relative to.
+        image_folder: What its file names are relative to; None leaves the images alone.
         classes: Names that it must have, in the order of labels; None takes its own.
         annotated: Whether it must have objects; None: unless it is known to have none.
         options: How to check.
@@ -79,7 +80,7 @@ def check_coco_file(
     source = official_source(ann_file)
     if annotated is None:
         annotated = source.annotated is not False
-    if not image_folder.is_dir():
+    if image_folder is not None and not image_folder.is_dir():
         report.stop(image_folder, _join('folder of images is missing', source.images))
     if not ann_file.is_file():
         report.stop(ann_file, _join('annotation file is missing', source.annotations))
@@ -96,7 +97,7 @@ def check_coco_file(
         report.stop(ann_file, 'has no annotations')
     _check_classes(report, ann_file, content['categories'], classes)
     _check_annotations(report, ann_file, content)
-    if image_folder.is_dir():
+    if image_folder is not None and image_folder.is_dir():
         names = [image['file_name'] for image in images]
         sizes = [(image['width'], image['height']) for image in images]
         check_images(report, image_folder, names, sizes, source.images, options)
@@ -162,24 +163,24 @@ def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any])
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     boxes, sizes, names = [], [], []
-    unknown = dict(image_id=[], category_id=[], bbox=[])
+    wrong = dict(image_id=[], category_id=[], bbox=[])
     for annotation in content.get('annotations', []):
         image, box = images.get(annotation['image_id']), annotation['bbox']
         if image is None:
-            unknown['image_id'].append(annotation['image_id'])
+            wrong['image_id'].append(annotation['image_id'])
         if annotation['category_id'] not in categories:
-            unknown['category_id'].append(annotation['category_id'])
+            wrong['category_id'].append(annotation['category_id'])
         try:
             x, y, w, h = map(float, box)
         except (TypeError, ValueError):
-            x = float('nan')
-        if not np.isfinite([x, x if x != x else y + w + h]).all():
-            unknown['bbox'].append(box)
+            x = y = w = h = math.nan
+        if not math.isfinite(x + y + w + h):
+            wrong['bbox'].append(box)
         elif image is not None:
             boxes.append((x, y, x + w, y + h))
             sizes.append((image['width'], image['height']))
             names.append(image['file_name'])
-    for key, values in unknown.items():
+    for key, values in wrong.items():
         if values:
             what = 'are not four finite numbers' if key == 'bbox' else 'are not in the file'
             report.stop(path, f'{key} of {len(values)} annotations {what}: {some(values)}')
