@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ._search import KnotSearch
 
-# Values of one chunk and its temporaries stay in the cache; other devices take all at once.
+# Values that the CPU takes at a time: few enough to bound the temporaries, many enough that
+# threads seldom wait for each other on a busy machine. Other devices take all at once.
 _CHUNK = 1 << 20
 # Pairs that exist at a time where pairs must be formed.
 _PAIRS = 1 << 22
