@@ -103,7 +103,8 @@ def test_a_training_batch(name, load):
     config = load(name)
     classes = VOC_CLASSES if name.startswith('voc') else COCO_CLASSES
     model = dict(type='RetinaNet', bbox_head=dict(num_classes=len(classes)))
-    check_data(Config(dict(config, model=model)), ('train', 'val', 'test'))
+    loop = dict(type='EpochBasedTrainLoop')
+    check_data(Config(dict(config, model=model, train_cfg=loop)), ('train', 'val', 'test'))
     regime = name.split('_', 1)[1]
     loader = build_loader(dict(config.train_dataloader, batch_size=2))
     batch = next(iter(loader))
