@@ -12,4 +12,5 @@ import rankdet.engine.self_balance
 import rankdet.evaluation.metrics
 import rankdet.models.dense_heads
 import rankdet.models.losses
-import rankdet.models.roi_heads  # noqa: F401
+import rankdet.models.roi_heads
+import rankdet.registry  # noqa: F401
