@@ -10,8 +10,6 @@ Configs are Python code: train only with those you trust.
 
 import argparse
 
-from mmengine.config import DictAction
-
 from rankdet.engine.errors import one_line_errors
 
 
@@ -37,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         metavar='KEY=VALUE',
         help='override config entries: a.b=1 c="[1,2]" d="[(1,2),(3,4)]" (no blanks inside)',
     )

@@ -25,7 +25,9 @@ _WORKER_ERROR = re.compile(r'^(?:\w+\.)*(\w+(?:Error|Exception)): (.*)', re.MULT
 
 def explain(error: BaseException) -> str | None:
     """The line that tells a user what is wrong, or None where only a traceback would help."""
-    text = _BUILD_PREFIX.sub('', str(error)).strip()
+    # The text of a KeyError is the repr of its message.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    text = _BUILD_PREFIX.sub('', text).strip()
     if 'DataLoader worker' in text and 'Original Traceback' in text:
         found = _WORKER_ERROR.findall(text)
         text = found[-1][1].strip() if found else text
@@ -44,7 +46,7 @@ def explain(error: BaseException) -> str | None:
         )
     if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
         return f'{error.strerror}: {error.filename}'
-    user = (UserError, ValueError, TypeError, FileNotFoundError, PermissionError)
+    user = (UserError, ValueError, TypeError, ImportError, FileNotFoundError, PermissionError)
     if isinstance(error, user) or kind == 'ConfigParsingError':
         return ' '.join(text.split()) or type(error).__name__
     return None
@@ -63,5 +65,5 @@ def one_line_errors() -> Iterator[None]:
         if line is None or os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:
-            print(f'error: {line}\n({TRACEBACK}=1 shows where)', file=sys.stderr)
+            print(f'error: {line}', file=sys.stderr)
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import os.path as osp
@@ -9,13 +10,20 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
 from .checkpoints import is_complete, latest_checkpoint
 from .errors import UserError
-from .preflight import check_checkpoint, check_data, dataset_classes, leaf_datasets
+from .preflight import (
+    check_checkpoint,
+    check_data,
+    dataset_classes,
+    leaf_datasets,
+    naming_empty_images,
+)
+from .work_dir import NewWorkDir
 
 WORK_DIRS = 'work_dirs'
 
@@ -24,7 +32,7 @@ def load_config(
     path: str,
     *,
     work_dir: str | None = None,
-    cfg_options: dict | None = None,
+    cfg_options: dict | list[str] | None = None,
     launcher: str = 'none',
 ) -> Config:
     """Read a config, apply overrides and decide where the run lives.
@@ -32,19 +40,23 @@ def load_config(
     Args:
         path: config file.
         work_dir: folder of the run; default: the config's own, else ``work_dirs/<config name>``.
-        cfg_options: ``{'a.b': value}`` overrides.
+        cfg_options: overrides, ``{'a.b': value}`` or ``['a.b=value']``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Raises:
-        UserError: the file does not exist, or an override does not fit it.
+        UserError: the file does not exist or cannot be read, or an override does not fit it.
     """
     if not osp.isfile(path):
         raise UserError(f'config {path} does not exist')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code: anything may go wrong in it
+        reason = str(error).partition(', the current sys.path')[0]
+        raise UserError(f'config {path}: {type(error).__name__}: {reason}') from error
     cfg.launcher = launcher
     if cfg_options:
         try:
-            cfg.merge_from_dict(cfg_options)
+            cfg.merge_from_dict(_as_options(cfg_options))
         except (KeyError, TypeError, IndexError, AssertionError) as error:
             raise UserError(f'--cfg-options does not fit {path}: {error}') from error
     if work_dir:
@@ -80,7 +92,7 @@ def train(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
     if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UserError(
                 '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config: '
                 'the batch (GPUs x images per GPU) that its learning rate is meant for'
@@ -93,12 +105,14 @@ def train(
             raise UserError(f'checkpoint {resume} does not exist or was cut short')
         cfg.resume = checkpoint is not None
         cfg.load_from = None if checkpoint is None else str(checkpoint)
-    runner = Runner.from_cfg(cfg)
-    if cfg.get('resume') and cfg.get('load_from'):
-        check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
-    elif resume:
-        runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
-    runner.train()
+    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(folder)
+        if cfg.get('resume') and cfg.get('load_from'):
+            check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
+        elif resume:
+            runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
+        runner.train()
     return runner
 
 
@@ -147,14 +161,26 @@ def test(
         hook.show, hook.wait_time, hook.test_out_dir = show, wait_time, show_dir
     if tta:
         _augment_at_test(cfg)
-    runner = Runner.from_cfg(cfg)
-    check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
-    if out:
-        from mmdet.evaluation import DumpDetResults
+    with NewWorkDir(cfg.work_dir), naming_empty_images(cfg):
+        runner = Runner.from_cfg(cfg)
+        check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
+        if out:
+            from mmdet.evaluation import DumpDetResults
 
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    return runner.test()
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        return runner.test()
+
+
+def _as_options(values: dict | list[str]) -> dict:
+    if isinstance(values, dict):
+        return values
+    for value in values:
+        if not value.partition('=')[1]:
+            raise UserError(f'--cfg-options takes KEY=VALUE, got {value}')
+    parsed = argparse.Namespace()
+    DictAction([], 'options')(None, parsed, values)
+    return parsed.options
 
 
 def _run_without_gpu(cfg: Config) -> None:

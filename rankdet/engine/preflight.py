@@ -6,10 +6,12 @@ import json
 import os.path as osp
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from .errors import UserError
@@ -24,11 +26,16 @@ def check_data(cfg: Config, modes: tuple[str, ...]) -> None:
 
     Args:
         cfg: a whole config.
-        modes: which of 'train', 'val' and 'test' are about to be used.
+        modes: which of 'train', 'val' and 'test' are about to be used; the first one must be.
 
     Raises:
         UserError: names the config entry, the path and the remedy.
     """
+    needed = ['model', f'{modes[0]}_dataloader', f'{modes[0]}_cfg']
+    missing = [key for key in needed if not cfg.get(key)]
+    if missing:
+        raise UserError(f'config {cfg.filename} has no {missing[0]}; start from one in configs/')
+    _check_optimizer(cfg if 'train' in modes else {})
     for mode in modes:
         loader = cfg.get(f'{mode}_dataloader')
         if loader:
@@ -63,7 +70,15 @@ def dataset_classes(dataset: ConfigDict) -> tuple[str, ...] | None:
         classes = getattr(kind, 'METAINFO', {}).get('classes')
     if isinstance(classes, str):  # a file with one name a line, or one bare name
         classes = Path(classes).read_text().split('\n') if osp.exists(classes) else [classes]
-    return None if classes is None else tuple(name for name in classes if name)
+    if classes is None:
+        return None
+    numbers = [name for name in classes if not isinstance(name, str)]
+    if numbers:
+        raise UserError(
+            f'metainfo of {dataset.type}: the classes must be strings, got {numbers[0]!r}; '
+            'write them into the config, because --cfg-options reads digits as numbers'
+        )
+    return tuple(name for name in classes if name)
 
 
 def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
@@ -96,6 +111,34 @@ def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
                 f'{path} is {count}, but {where} has {len(classes)} classes ({_names(classes)}); '
                 f'pass --cfg-options {path}={len(classes)}'
             )
+
+
+def _check_optimizer(cfg: Config | dict) -> None:
+    # MMEngine itself would say "None is not a callable object".
+    kind = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        raise UserError(f'optim_wrapper.optimizer: {kind} is not registered; check its spelling')
+
+
+@contextmanager
+def naming_empty_images(cfg: Config) -> Iterator[None]:
+    """Name the empty image that OpenCV failed on: it does not say which one that was."""
+    try:
+        yield
+    except Exception as error:
+        if '!buf.empty()' not in str(error):
+            raise
+        loaders = [cfg.get(f'{mode}_dataloader') for mode in ('train', 'val', 'test')]
+        for dataset in (d for loader in loaders if loader for d in leaf_datasets(loader.dataset)):
+            prefix = (dataset.get('data_prefix') or {}).get('img', '')
+            folder = Path(dataset.get('data_root') or '', prefix)
+            for path in folder.rglob('*'):
+                if path.is_file() and not path.stat().st_size:
+                    raise UserError(
+                        f'{path} is empty, no readable image: replace it or take it out of the '
+                        'data set'
+                    ) from error
+        raise
 
 
 def coco_categories(path: str) -> list[str]:
@@ -162,8 +205,11 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     try:
         checkpoint = _load_checkpoint(path, map_location='cpu')
     except Exception as error:
-        reason = str(error).strip().split('\n')[0]
-        raise UserError(f'{path} is no readable checkpoint ({reason})') from error
+        reason = re.split(r'\. |\n', str(error).strip())[0].rstrip('.')
+        raise UserError(
+            f'{path} is no readable checkpoint ({reason}): it was cut short or is another kind '
+            'of file'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} is no checkpoint: it holds a {type(checkpoint).__name__}')
     state = checkpoint.get('state_dict', checkpoint)
