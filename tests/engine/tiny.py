@@ -51,7 +51,7 @@ def load(data: Path, work_dir: Path, **overrides) -> Config:
 def write(path: Path, data: Path, **overrides) -> Path:
     """The tiny config on this data as a file of its own."""
     cfg = load(data, path.parent / 'run', **overrides)
-    for name in ('experiment_name', 'launcher', 'work_dir'):
+    for name in ('launcher', 'work_dir'):
         cfg.pop(name)
     cfg.dump(path)
     return path
