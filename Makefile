@@ -7,6 +7,7 @@
 # make demo DEMO_ARGS='...'     more options of tools/demo.py
 # make test PYTEST_ARGS='...'   more options of pytest
 # make lint                     what CI checks of the form of the code
+# make clean                    remove the environment and the demo
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,15 +20,15 @@ STAMP := $(VENV)/.ready-$(shell cat requirements.txt requirements-dev.txt setup.
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,10s/^# \{0,1\}//p' Makefile
+	@sed -n '1,11s/^# \{0,1\}//p' Makefile
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --loss $(LOSS) $(DEMO_ARGS)
 
 bccd: $(STAMP)
 	@test -n "$(BCCD)" || { echo "error: say where the photos are: make bccd BCCD=FOLDER" >&2; exit 1; }
-	$(BIN)/python tools/dataset_converters/voc_to_coco.py $(BCCD) --split train test --out data/bccd
-	BCCD=$(BCCD) $(BIN)/python tools/train.py \
+	$(BIN)/python tools/dataset_converters/voc_to_coco.py "$(BCCD)" --split train test --out data/bccd
+	BCCD="$(BCCD)" $(BIN)/python tools/train.py \
 	  configs/bccd/retinanet_r18_fpn_ap-loss_1xb8-30e_bccd-320.py --resume
 
 test: $(STAMP)
@@ -58,4 +59,4 @@ $(STAMP):
 	@rm -f $(VENV)/.ready-*; touch $@
 
 clean:
-	rm -rf $(VENV) work_dirs data/digits
+	rm -rf $(VENV) work_dirs/demo work_dirs/demo-focal data/digits

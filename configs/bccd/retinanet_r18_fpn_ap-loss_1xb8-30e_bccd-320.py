@@ -18,6 +18,8 @@ model = dict(
         num_classes=3,
         anchor_generator=dict(octave_base_scale=2, ratios=[1.0], strides=[8, 16, 32]),
     ),
+    # Anchors inside difficult objects are neither positive nor negative.
+    train_cfg=dict(assigner=dict(ignore_iof_thr=0.5)),
 )
 
 train_pipeline = [

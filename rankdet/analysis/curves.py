@@ -34,6 +34,16 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     return [kind[step] for kind in (training, testing) for step in sorted(kind)]
 
 
+def training_seconds(work_dir: str | Path) -> float:
+    """How long a run has trained, over all its interruptions, from the times it logged."""
+    seconds, last = 0.0, 0
+    for record in read_scalars(work_dir):
+        if 'loss' in record:
+            seconds += record['time'] * (record['step'] - last)
+            last = record['step']
+    return seconds
+
+
 def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Path:
     """Losses against iterations, and AP against epochs, as one picture.
 
@@ -51,7 +61,8 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
     left, right = figure.subplots(1, 2)
     steps = [record['step'] for record in training]
     for color, key in zip(COLORS, [k for k in training[0] if k.startswith('loss')]):
-        left.plot(steps, [record.get(key, np.nan) for record in training], color=color, label=key)
+        values = [record.get(key, np.nan) for record in training]
+        left.plot(steps, values, '-' if len(steps) > 10 else 'o-', color=color, label=key)
     left.set(xlabel='iteration', ylabel='loss (smoothed)', ylim=(0, None))
     left.legend(frameon=False)
     tested = [record for record in records if 'coco/bbox_mAP' in record]

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rankdet.analysis.curves import plot_precision_recall, plot_training
+from rankdet.analysis.curves import plot_precision_recall, plot_training, training_seconds
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
 from rankdet.engine.errors import UserError
 from rankdet.evaluation.coco_data import load_detections, load_ground_truth
@@ -70,60 +69,61 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         )
     if done.exists():
         return json.loads(done.read_text())
-    work_dir.mkdir(parents=True, exist_ok=True)
-    options_file.write_text(json.dumps(asdict(options)))
 
-    config = root / 'configs' / CONFIG.format(loss=LOSSES[options.loss])
     data = Path(options.data)
     _step(
         f'1/4  {options.train} + {options.val} scenes of handwritten digits',
         [root / 'tools/make_digits.py', '--out', data]
         + ['--train', options.train, '--val', options.val],
     )
-    overrides = [f'data_root={data}/', f'train_dataloader.dataset.dataset.data_root={data}/']
-    for mode in ('val', 'test'):
-        overrides += [
-            f'{mode}_dataloader.dataset.data_root={data}/',
-            f'{mode}_evaluator.ann_file={data}/annotations/instances_val.json',
-        ]
-    epochs = []
-    if options.epochs is not None:
-        epochs = [f'train_cfg.max_epochs={options.epochs}']
-    start = time.time()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    _write_whole(options_file, json.dumps(asdict(options)))
+    results = work_dir / 'results'
+    config = work_dir / 'demo_config.py'
+    _write_whole(config, _config(options, root, results))
     _step(
         f'2/4  training by {LOSSES[options.loss]} (the log shows the time left as eta)',
-        [root / 'tools/train.py', config, '--work-dir', work_dir, '--resume']
-        + ['--cfg-options', *overrides, *epochs],
+        [root / 'tools/train.py', config, '--work-dir', work_dir, '--resume'],
+        DIGITS=data,
     )
-    minutes = (time.time() - start) / 60
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
-    checkpoint = work_dir / checkpoint.name
-    results = work_dir / 'results'
+    checkpoint = work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
+    written = Path(f'{results}.bbox.json')
+    written.unlink(missing_ok=True)
     _step(
         '3/4  testing on scenes of digits that were never seen',
-        [root / 'tools/test.py', config, checkpoint, '--work-dir', work_dir / 'test']
-        + ['--cfg-options', *overrides, f'test_evaluator.outfile_prefix={results}'],
+        [root / 'tools/test.py', config, checkpoint, '--work-dir', work_dir / 'test'],
+        DIGITS=data,
     )
     print('\n== 4/4  pictures and plots', flush=True)
     summary = describe(
         data / 'annotations/instances_val.json',
         data / 'val',
-        Path(f'{results}.bbox.json'),
+        written,
         work_dir,
         title=f'RetinaNet, {LOSSES[options.loss]}, digits',
     )
     summary |= dict(
         loss=options.loss,
-        config=os.path.relpath(config),
+        config=str(config),
         checkpoint=str(checkpoint),
         log=str(max(work_dir.glob('*/*.log'), key=lambda path: path.stat().st_mtime)),
-        minutes_of_training=round(minutes, 1),
+        minutes_of_training=round(training_seconds(work_dir) / 60, 1),
     )
     (work_dir / 'summary.md').write_text(as_text(summary))
-    partial = done.with_suffix('.partial')
-    partial.write_text(json.dumps(summary, indent=2))
-    partial.replace(done)
+    _write_whole(done, json.dumps(summary, indent=2))
     return summary
+
+
+def _config(options: DemoOptions, root: Path, results: Path) -> str:
+    """A config of its own: paths may hold what a command line would take apart."""
+    base = root / 'configs' / CONFIG.format(loss=LOSSES[options.loss])
+    lines = [
+        f'_base_ = {str(base)!r}',
+        f'test_evaluator = dict(outfile_prefix={str(results)!r})',
+    ]
+    if options.epochs is not None:
+        lines.append(f'train_cfg = dict(max_epochs={options.epochs})')
+    return '\n'.join(lines) + '\n'
 
 
 def describe(
@@ -144,7 +144,7 @@ def describe(
     """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        # MMDetection writes no file where nothing was detected.
+        # MMDetection writes no file where nothing was detected; the test itself did succeed.
         detections = json.loads(results.read_text()) if results.exists() else []
         found = truth.loadRes(detections) if detections else _nothing_found(truth)
         evaluated = COCOeval(truth, found, 'bbox')
@@ -222,7 +222,7 @@ def detection_page(
     rows = [sum(cells[i : i + 2], ()) for i in range(0, len(cells), 2)]
     blank = np.full_like(cells[0][0], 255)
     rows[-1] += (blank,) * (len(rows[0]) - len(rows[-1]))
-    headers = ['ground truth', 'detections: blue right, orange wrong']
+    headers = ['ground truth', 'above the LRP-optimal score']
     return page(rows, headers * (len(rows[0]) // 2))
 
 
@@ -247,9 +247,18 @@ def as_text(summary: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _step(title: str, command: list) -> None:
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_suffix('.part')
+    part.write_text(text)
+    part.replace(path)
+
+
+def _step(title: str, command: list, **environment: object) -> None:
     print(f'\n== {title}', flush=True)
-    status = subprocess.run([sys.executable, *map(str, command)], check=False).returncode
+    variables = {name: str(value) for name, value in environment.items()}
+    status = subprocess.run(
+        [sys.executable, *map(str, command)], check=False, env=os.environ | variables
+    ).returncode
     if status:
         raise UserError(f'this step failed with status {status}; the lines above say why')
 

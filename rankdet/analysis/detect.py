@@ -12,6 +12,7 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 
 from rankdet.analysis.pictures import BLUE, draw_boxes
+from rankdet.datasets.voc import Unusable, decode_size
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
 
@@ -70,7 +71,7 @@ def detect_images(
     for path, text in ((config, 'config'), (checkpoint, 'checkpoint')):
         if not Path(path).is_file():
             raise UserError(f'{text} {path} does not exist')
-    unreadable = [str(path) for path in images if cv2.imread(str(path)) is None]
+    unreadable = [f'{path} ({reason})' for path in images if (reason := _why_unreadable(path))]
     if unreadable:
         raise UserError(f'no readable image: {", ".join(unreadable)}')
     cfg = Config.fromfile(config)
@@ -86,11 +87,11 @@ def detect_images(
     out_dir.mkdir(parents=True, exist_ok=True)
     records, written = [], []
     for path in images:
-        found = inference_detector(model, str(path)).pred_instances.cpu()
+        image = cv2.imread(str(path))
+        found = inference_detector(model, image).pred_instances.cpu()
         found = found[found.scores >= torch.tensor(least)[found.labels]]
         boxes, scores = found.bboxes.numpy(), found.scores.tolist()
         labels = [names[label] for label in found.labels.tolist()]
-        image = cv2.imread(str(path))
         texts = [f'{label} {value:.2f}' for label, value in zip(labels, scores)]
         target = out_dir / f'{path.stem}.png'
         if target in written:  # the same name in two folders
@@ -109,6 +110,15 @@ def detect_images(
         )
     (out_dir / 'detections.json').write_text(json.dumps(records, indent=1))
     return written
+
+
+def _why_unreadable(path: Path) -> str:
+    """Empty for an image that decodes to its last byte."""
+    try:
+        decode_size(path)
+    except (OSError, ValueError, Unusable) as error:
+        return str(error)
+    return '' if cv2.imread(str(path)) is not None else 'OpenCV cannot decode it'
 
 
 def _device() -> str:

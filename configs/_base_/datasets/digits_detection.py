@@ -1,5 +1,6 @@
-# The embedded data set: scenes of scanned digits, written by tools/make_digits.py.
-data_root = 'data/digits/'
+# The embedded data set: scenes of scanned digits, written by tools/make_digits.py into data/digits,
+# or where DIGITS=FOLDER says.
+data_root = '{{$DIGITS:data/digits}}/'
 dataset_type = 'CocoDataset'
 metainfo = dict(classes=tuple('0123456789'))
 img_scale = (160, 160)
