@@ -12,4 +12,5 @@ MODULE2PACKAGE['rankdet'] = 'rankdet'  # the packages whose configs MMEngine loo
 
 for parent in list(vars(mmdet.registry).values()):
     if isinstance(parent, Registry):
-        Registry(parent.name, parent=parent, scope='rankdet')  # its parent keeps it
+        # Its parent keeps it; the locations are what a registry imports when it is first used.
+        Registry(parent.name, parent=parent, scope='rankdet', locations=parent._locations)

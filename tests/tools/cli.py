@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,14 @@ def run_alone(command: list, cwd: Path, **environment) -> Done:
         list(map(str, command)), cwd=cwd, env=variables, capture_output=True, text=True, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what a source distribution holds, symbolic links as they are."""
+    folder.mkdir()
+    for name in ('README.md', 'setup.py', 'requirements.txt', 'requirements-dev.txt'):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / 'model-index.yml', folder)
+    for name in ('configs', 'rankdet', 'tools'):
+        ignored = shutil.ignore_patterns('__pycache__')
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)

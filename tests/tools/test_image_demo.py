@@ -1,0 +1,87 @@
+"""tools/image_demo.py: pictures that a user names."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+CLASSES = set('0123456789')
+
+
+@pytest.fixture
+def pictures(digits, tmp_path):
+    """A folder with a PNG, a large JPEG and a file that is no picture."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    image = cv2.imread(str(digits / 'val/000000.png'))
+    cv2.imwrite(str(folder / 'a.png'), image)
+    cv2.imwrite(str(folder / 'b.JPG'), cv2.resize(image, (700, 500)))
+    (folder / 'notes.txt').write_text('not drawn')
+    return folder
+
+
+@pytest.fixture
+def demo(tool, config, checkpoint):
+    return lambda *arguments: tool(
+        'image_demo', *arguments, '--config', config, '--checkpoint', checkpoint,
+        '--device', 'cpu', '--out-dir', 'drawn',
+    )  # fmt: skip
+
+
+def test_files_and_folders(demo, digits, pictures, tmp_path):
+    done = demo(digits / 'val/000001.png', pictures, '--score', '0')
+    assert done.status == 0 and done.out.strip().endswith('3 pictures and detections.json in drawn')
+    drawn = tmp_path / 'drawn'
+    assert sorted(p.name for p in drawn.iterdir()) == [
+        '000001.png', 'a.png', 'b.png', 'detections.json'
+    ]  # fmt: skip
+    assert cv2.imread(str(drawn / 'a.png')).shape == (640, 640, 3)  # enlarged: labels are readable
+    assert cv2.imread(str(drawn / 'b.png')).shape == (500, 700, 3)
+    records = json.loads((drawn / 'detections.json').read_text())
+    names = [digits / 'val/000001.png', pictures / 'a.png', pictures / 'b.JPG']
+    assert [record['image'] for record in records] == list(map(str, names))
+    boxes = np.array([box['bbox'] for box in records[2]['boxes']])
+    assert len(boxes) and (boxes[:, 0] <= boxes[:, 2]).all() and boxes.max() > 96
+    assert {box['class'] for record in records for box in record['boxes']} <= CLASSES
+    assert all(box['score'] >= 0 for record in records for box in record['boxes'])
+
+
+def test_the_least_score(demo, digits, tmp_path):
+    assert demo(digits / 'val/000001.png', '--score', '1.1').status == 0
+    (record,) = json.loads((tmp_path / 'drawn/detections.json').read_text())
+    assert record['boxes'] == []
+
+
+def test_one_name_in_two_folders(demo, digits, pictures, tmp_path):
+    (tmp_path / 'more').mkdir()
+    for folder in ('more', 'pictures'):
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 64, 3), np.uint8))
+    assert demo(pictures / 'a.png', tmp_path / 'more/a.png').status == 0
+    drawn = {path.name for path in (tmp_path / 'drawn').glob('*.png')}
+    assert drawn == {'a.png', 'more_a.png'}
+
+
+@pytest.mark.parametrize(
+    'name, content, words',
+    [
+        ('none.png', None, ['none.png', 'does not exist']),
+        ('broken.png', b'', ['broken.png', 'no readable image']),
+        ('broken.jpg', b'GIF?', ['broken.jpg', 'no readable image']),
+        ('folder', None, ['folder', 'holds no image']),
+    ],
+)
+def test_nothing_is_drawn_if_one_picture_fails(demo, pictures, tmp_path, name, content, words):
+    if name == 'folder':
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_bytes(content)
+    done = demo(pictures / 'a.png', tmp_path / name)
+    assert done.status == 1 and len(done.err.splitlines()) == 1
+    assert all(word in done.err for word in words)
+    assert not (tmp_path / 'drawn').exists()
+
+
+def test_a_config_that_is_not_there(tool, pictures, checkpoint):
+    done = tool('image_demo', pictures, '--config', 'none.py', '--checkpoint', checkpoint)
+    assert done.status == 1 and done.err == 'error: config none.py does not exist\n'

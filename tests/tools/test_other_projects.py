@@ -1,0 +1,77 @@
+"""rankdet installed as any package: its configs serve configs that lie elsewhere."""
+
+import sys
+import zipfile
+
+import pytest
+
+from tests.tools import cli
+
+BASE = next((cli.ROOT / 'configs/demo').glob('*ap-loss*.py')).name
+CONFIG = """
+_base_ = 'rankdet::demo/{base}'
+custom_imports = dict(imports=['rankdet.plugin'])
+model = dict(bbox_head=dict(loss_cls=dict(delta=0.5)))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(dataset=dict(data_root='{data}/')),
+)
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(data_root='{data}/')
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file='{data}/annotations/instances_val.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=1)
+"""
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_a_config_of_another_project(tool, digits, tmp_path, inside):
+    config = tmp_path / f'mine_{inside}.py'
+    config.write_text(CONFIG.format(base=BASE, data=digits))
+    if inside:
+        done = tool('train', config)
+    else:
+        tool = cli.ROOT / 'tools/train.py'
+        done = cli.run_alone([sys.executable, tool, config], tmp_path)
+    assert done.status == 0, done.err[-2000:]
+    run = tmp_path / 'work_dirs' / config.stem
+    assert (run / 'epoch_1.pth').is_file() and 'delta=0.5' in (run / config.name).read_text()
+    assert 'Failed to search registry' not in done.out
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory):
+    """The wheel of what git tracks here, made without a look at the network."""
+    folder = tmp_path_factory.mktemp('wheel')
+    pip = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q']
+    copy = folder / 'source'
+    cli.copy_sources(copy)
+    done = cli.run_alone([*pip, '-w', folder, copy], folder, PIP_NO_INDEX='1')
+    assert done.status == 0, done.err[-2000:]
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+def test_a_wheel_holds_configs_and_tools(wheel):
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if 'dist-info' not in name}
+    for folder in ('configs', 'tools'):
+        own = (cli.ROOT / folder).rglob('*')
+        own = [p for p in own if p.suffix in ('.py', '.sh', '.yml', '.md')]
+        wanted = {f'rankdet/.mim/{path.relative_to(cli.ROOT)}' for path in own}
+        assert wanted and wanted <= held
+    assert 'rankdet/.mim/model-index.yml' in held
+    assert all(name.startswith('rankdet/') for name in held)
+
+
+def test_an_installed_wheel_serves_its_configs(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'rankdet::demo/{BASE}'\n")
+    code = (
+        'import rankdet.plugin; from mmengine.config import Config; '
+        "print(rankdet.__file__, Config.fromfile('mine.py').model.bbox_head.type)"
+    )
+    done = cli.run_alone([sys.executable, '-c', code], tmp_path, PYTHONPATH=str(tmp_path / 'site'))
+    assert done.status == 0, done.err[-2000:]
+    assert done.out.split()[-2:] == [str(tmp_path / 'site/rankdet/__init__.py'), 'RankRetinaHead']
