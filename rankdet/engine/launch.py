@@ -161,8 +161,9 @@ def test(
         hook.show, hook.wait_time, hook.test_out_dir = show, wait_time, show_dir
     if tta:
         _augment_at_test(cfg)
-    with NewWorkDir(cfg.work_dir), naming_empty_images(cfg):
+    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(folder)
         check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
         if out:
             from mmdet.evaluation import DumpDetResults

@@ -30,7 +30,7 @@ class NewWorkDir(Hook):
         self.path = path
         self.may_go = not osp.exists(path)
 
-    def after_train_iter(self, *args, **kwargs) -> None:
+    def _after_iter(self, *args, **kwargs) -> None:  # of training, validation or test
         self.may_go = False
 
     def __enter__(self) -> NewWorkDir:
