@@ -81,9 +81,12 @@ class Groups:
         """``(n,)`` bool: the ``quota[g]`` largest eligible values of each group g.
 
         Among equal values the first come first, so exactly the quota is kept where there are
-        enough eligible items.
+        enough eligible items. A quota need not be whole, it is rounded down. NaN is largest, so
+        that none is hidden.
         """
-        keys = values.masked_fill(~eligible, -torch.inf)
+        quota = quota.clamp(max=len(values)).long()  # in this order: it may be huge
+        # Finite but for NaN: an eligible -inf comes before what is not eligible.
+        keys = values.nan_to_num(torch.inf).masked_fill_(~eligible, -torch.inf)
         if values.numel() and int(self.index.bincount().max()) == 1:
             kept = _largest_of_rows(self.rows(keys), quota[self.index][:, None]).view(-1)
         else:

@@ -177,9 +177,11 @@ def _compute(
     groups = Groups.from_ids(inputs.image_ids, len(scores), scores.device)
     num_positives = scatter_sum(torch.ones_like(positives), groups.of(positives), groups.count)
     if neg_ratio is not None:
-        quota = (neg_ratio * num_positives.clamp(min=1)).long().clamp(min=1)
+        quota = (neg_ratio * num_positives.clamp(min=1)).clamp(min=1)
         negatives = groups.hardest(scores, negatives, quota)
-    p = scores.sigmoid()
+    # What is not ranked may hold anything, NaN too.
+    unranked = (~negatives).index_fill_(0, positives, False)
+    p = scores.sigmoid().masked_fill_(unranked, 0)
     loss = _Surrogate(surrogate, smoothness, rho, margin)
     if pairing == 'all':
         value, gradient = _rank_pairs(p, positives, negatives, groups, loss)

@@ -39,7 +39,7 @@ def ohem_cross_entropy_loss(
         image_ids: integers of shape ``logits.shape[:1]`` or, sigmoid only, ``logits.shape``.
             None: the hardest negatives of the whole batch.
         neg_ratio: negatives for each positive, >= 0; 3 in SSD.
-        min_negatives: fewest negatives taken from an image, >= 0.
+        min_negatives: fewest negatives taken from an image, whole and >= 0.
         use_sigmoid: binary cross-entropy of independent logits in place of the softmax.
         class_indices: how to read ``targets``. The softmax is defined on class indices only, hence
             the default, unlike that of the ranking losses.
@@ -63,6 +63,8 @@ def ohem_cross_entropy_loss(
     """
     check_number('neg_ratio', neg_ratio, minimum=0)
     check_number('min_negatives', min_negatives, minimum=0)
+    if min_negatives != int(min_negatives):
+        raise ValueError(f'min_negatives must be a whole number, got {min_negatives!r}')
     if not use_sigmoid:
         if not class_indices:
             raise ValueError('class_indices must be True for the softmax, got False')
@@ -100,7 +102,7 @@ def _compute(
     ids = None if image_ids is None else image_ids.reshape(-1)
     groups = Groups.from_ids(ids, len(losses), losses.device)
     num_positives = groups.sum(is_positive.to(losses.dtype))
-    quota = (neg_ratio * num_positives).long().clamp(min=min_negatives)
+    quota = (neg_ratio * num_positives).clamp(min=min_negatives)
     kept = is_positive | groups.hardest(losses, is_negative, quota)
     normalizer = num_positives.sum().clamp(min=1).to(losses.dtype)
     # Filled, not multiplied: an infinite loss that is not kept may not become NaN.

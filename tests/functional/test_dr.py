@@ -120,23 +120,36 @@ def test_nan_is_not_hidden():
     assert dr_loss(scores, torch.tensor([0, 1, 0])).isnan()
 
 
+@pytest.mark.parametrize('by_image', [False, True])
+def test_more_negatives_than_an_integer_counts(by_image):
+    scores, targets, images = make_images(0)
+    ids = images if by_image else None
+    found = run(scores, targets, image_ids=ids, neg_ratio=1e19)
+    torch.testing.assert_close(found, run(scores, targets, image_ids=ids))
+
+
 def test_all_pairs_never_meet_in_one_matrix(monkeypatch):
-    from rankdet.functional import _pairs
+    from rankdet.functional import _pairs, dr
 
-    scores, targets, images = make_images(3)
-    expected = run(scores, targets, image_ids=images, pairing='all')
-    largest = 0
+    scores, targets = torch.randn(13, dtype=torch.float64), torch.tensor([1] * 10 + [0] * 3)
+    expected = run(scores, targets, pairing='all')
+    sizes = dict(value=[], slope=[])
 
-    def spy(z):
-        nonlocal largest
-        largest = max(largest, z.numel())
-        return torch.sigmoid(z)
+    def watch(name):
+        original = getattr(dr._Surrogate, name)
 
+        def watched(surrogate, z):
+            sizes[name].append(z.numel())
+            return original(surrogate, z)
+
+        monkeypatch.setattr(dr._Surrogate, name, watched)
+
+    watch('value')
+    watch('slope')
     monkeypatch.setattr(_pairs, '_BLOCK', 8)
-    actual = run(scores, targets, image_ids=images, pairing='all')
+    actual = run(scores, targets, pairing='all')
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-14)
-    _pairs.sum_over_pairs(spy, torch.randn(10), torch.randn(3)).sum()
-    assert largest == 6
+    assert sizes == dict(value=[6] * 5, slope=[6] * 5)
 
 
 def test_lambdas_of_table_1():

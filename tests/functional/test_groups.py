@@ -61,6 +61,20 @@ def test_hardest(layout, seed):
     assert torch.equal(groups.hardest(values, eligible, quota), expected)
 
 
+def test_hardest_ranks_what_is_not_finite(layout):
+    """NaN before all else, an eligible -inf before what is not eligible."""
+    groups, _ = layout
+    quota = torch.ones(groups.count)
+    values = torch.full((12,), -torch.inf)
+    eligible = torch.arange(12) >= 6
+    kept = groups.hardest(values, eligible, quota)
+    assert torch.equal(kept, groups.hardest(torch.zeros(12), eligible, quota))
+    values[1::2], values[0::2] = torch.nan, torch.inf
+    kept = groups.hardest(values, torch.ones(12, dtype=torch.bool), quota)
+    assert kept.sum() == groups.of(torch.arange(12)).unique().numel()
+    assert values[kept].isnan().sum() == groups.of(torch.arange(1, 12, 2)).unique().numel()
+
+
 @pytest.mark.parametrize('shape', [(0,), (3, 0), (0, 4)])
 def test_nothing(shape):
     ids = torch.arange(shape[0])

@@ -67,6 +67,23 @@ def test_with_all_negatives_it_is_plain_cross_entropy():
     assert loss.item() == pytest.approx(plain.item() / ((labels >= 0) & (labels < 3)).sum().item())
 
 
+@pytest.mark.parametrize('by_image', [False, True])
+def test_more_negatives_than_an_integer_counts(by_image):
+    logits, labels, images = make_rows(2)
+    ids = images if by_image else None
+    found = run(logits, labels, image_ids=ids, neg_ratio=1e19)
+    torch.testing.assert_close(found, run(logits, labels, image_ids=ids, neg_ratio=100))
+
+
+@pytest.mark.parametrize('by_image', [False, True])
+def test_nan_is_not_hidden(by_image):
+    logits, labels, images = make_rows(2)
+    images = images.sort().values if by_image else None
+    logits[(labels == 3).nonzero()[-1]] = float('nan')
+    loss, _ = run(logits, labels, image_ids=images, min_negatives=1)
+    assert loss.isnan()
+
+
 def test_ties_keep_exactly_the_quota():
     _, grad = run(torch.zeros(12, 2), torch.tensor([0] + [1] * 11))
     assert grad.abs().sum(1).count_nonzero() == 1 + 3
@@ -94,3 +111,5 @@ def test_wrong_input_is_named():
         ohem_cross_entropy_loss(logits, torch.tensor([0, 3]))
     with pytest.raises(ValueError, match='neg_ratio'):
         ohem_cross_entropy_loss(logits, torch.tensor([0, 1]), neg_ratio=-1)
+    with pytest.raises(ValueError, match=r'min_negatives must be a whole number, got 2\.7'):
+        ohem_cross_entropy_loss(logits, torch.tensor([0, 1]), min_negatives=2.7)
