@@ -70,7 +70,7 @@ def read_inputs(
     check_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
     scores = logits.reshape(-1).to(wide(logits.dtype))
     if class_indices:
-        positives, is_negative = _read_class_indices(targets.reshape(-1), logits.shape[-1])
+        positives, is_negative = _read_class_indices(targets.reshape(-1).long(), logits.shape[-1])
     else:
         positives, is_negative = _read_binary(targets.reshape(-1))
     ids = None if image_ids is None else image_ids.reshape(-1)
@@ -189,19 +189,20 @@ def _read_binary(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _read_class_indices(targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    # int64: narrower labels would be compared with a number of classes that wraps around.
     is_positive = (targets >= 0) & (targets < num_classes)
     if torch.compiler.is_compiling() or not targets.numel():
         rows = is_positive.nonzero().squeeze(1)
     else:
         low, high = targets.aminmax()
-        facts = torch.stack([is_positive.sum(), low.long(), high.long()]).tolist()
+        facts = torch.stack([is_positive.sum(), low, high]).tolist()
         if facts[1] < -1 or facts[2] > num_classes:
             raise ValueError(
                 f'targets must hold 0..{num_classes - 1} (positive class), {num_classes} '
                 f'(background) and -1 (ignored), got values from {facts[1]} to {facts[2]}'
             )
         rows = _positions(is_positive, facts[0])
-    positives = rows * num_classes + targets[rows].long()
+    positives = rows * num_classes + targets[rows]
     # One byte per score and no one-hot: whole rows first, then the few positives.
     is_negative = (targets != -1)[:, None].repeat(1, num_classes).reshape(-1)
     is_negative[positives] = False

@@ -88,7 +88,9 @@ def _mean_over_images(rule: Rule, inputs: RankingInputs, step: Step, with_gradie
     """Rank each image alone; the mean over the images that have a positive."""
     parts = list(split_images(inputs))
     scores, count = inputs.scores.detach(), max(len(parts), 1)
-    value = loc_value = scores.new_zeros((), dtype=torch.float64)
+    # Two tensors: an operator's results must not share memory.
+    value = scores.new_zeros((), dtype=torch.float64)
+    loc_value = torch.zeros_like(value)
     gradient = torch.zeros_like(scores)
     loc_gradient = scores.new_zeros(inputs.num_positives, dtype=torch.float64)
     for part, rows in parts:

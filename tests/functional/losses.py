@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from rankdet import functional as F
 from tests.reference import approx_ap, dr, error_driven, ohem, structured_hinge
@@ -52,6 +53,16 @@ def _alrp(**options):
     def call(logits, targets, errors, **more):
         loss = F.alrp_loss(logits, targets, errors, **options, **more)
         return loss.cls + loss.loc
+
+    return call
+
+
+def _image(function):
+    """The whole batch is one image, so that ranking by image changes nothing."""
+
+    def call(logits, targets, errors, **more):
+        ids = torch.zeros(logits.shape[:1], dtype=torch.int64)
+        return function(logits, targets, errors, scope='image', image_ids=ids, **more)
 
     return call
 
@@ -110,9 +121,11 @@ LOSSES = {
     'ap_sigmoid': LossCase(
         _plain(F.ap_loss, step='sigmoid', scale=2.0), _oracle(_ap, _sigmoid(2.0))
     ),
+    'ap_image': LossCase(_image(_plain(F.ap_loss)), _oracle(_ap, _linear(1)), margin=1),
     'auc': LossCase(_plain(F.auc_loss), _oracle(_auc, _linear(1)), margin=1),
     'auc_heaviside': LossCase(_plain(F.auc_loss, delta=0), _oracle(_auc, _linear(0)), margin=0),
     'alrp': LossCase(_alrp(), _alrp_oracle(_linear(1)), margin=1),
+    'alrp_image': LossCase(_image(_alrp()), _alrp_oracle(_linear(1)), margin=1),
     'alrp_heaviside': LossCase(_alrp(delta=0), _alrp_oracle(_linear(0)), margin=0),
     'alrp_sigmoid': LossCase(
         _alrp(step='sigmoid', scale=3.0), _alrp_oracle(_sigmoid(3.0)), margin=None

@@ -143,10 +143,21 @@ def test_only_differences_of_scores_matter(case):
 def test_ignored_is_as_good_as_removed(case, name):
     scene = scene_for(case, name)
     kept = scene.targets != -1
+    scene.scores[~kept] = float('nan')
     value, gradient = run(case, scene)
     alone = run(case, Scene(*(field[kept] for field in scene)))
     assert_matches(alone, (value, gradient[kept].numpy()), 1e-12)
     assert gradient[~kept].eq(0).all()
+
+
+@pytest.mark.parametrize('target', [0, 1])
+@every_loss
+def test_nan_is_not_hidden(case, target):
+    scene = scene_for(case, 'random')
+    place = (scene.targets == target).nonzero()[-1]
+    scene.scores[tuple(place)] = float('nan')
+    value, gradient = run(case, scene)
+    assert value.isnan() or gradient.isnan().any()
 
 
 @pytest.mark.parametrize('name', ['random', 'no_positives'])
@@ -236,20 +247,32 @@ def test_autocast_changes_nothing(case):
         assert inside == value and torch.equal(inside_gradient, gradient)
 
 
-@pytest.mark.parametrize('classes', [1, 3, 1203])
+@pytest.mark.parametrize(
+    'classes, dtype',
+    [
+        (1, torch.int64),
+        (3, torch.int64),
+        (255, torch.int8),
+        (255, torch.uint8),
+        (1203, torch.int16),
+        (1203, torch.int64),
+    ],
+)
 @losses_where(lambda case: case.takes_class_indices and not case.small)
-def test_class_indices_equal_their_one_hot(case, classes):
+def test_class_indices_equal_their_one_hot(case, classes, dtype):
+    """Also where the dtype of the labels holds neither -1 nor all of the classes."""
     generator = torch.Generator().manual_seed(classes)
     rows = 12 if classes < 1000 else 3
     logits = torch.randn(2, rows, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(-1, classes + 1, (2, rows), generator=generator)
     labels[0, :2] = torch.tensor([classes - 1, classes])
+    labels = labels.clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     errors = torch.rand(2, rows, generator=generator, dtype=torch.float64)
     one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), classes + 1)[..., :classes]
     one_hot[labels == -1] = -1
     dense = errors[..., None].expand(-1, -1, classes)
     value, gradient = run(case, Scene(logits, one_hot, dense))
-    found = run(case, Scene(logits, labels, errors), class_indices=True)
+    found = run(case, Scene(logits, labels.to(dtype), errors), class_indices=True)
     assert_matches(found, (value, gradient.numpy()), 1e-12)
 
 
