@@ -29,6 +29,7 @@ VOC_TRAINING = {
     'voc0712': [('VOC2007', 'trainval'), ('VOC2012', 'trainval')],
     'voc07++12': [('VOC2007', 'trainval'), ('VOC2007', 'test'), ('VOC2012', 'trainval')],
 }
+NMS = dict(type='nms', iou_threshold=0.5)
 #: Shortest and longest side that the papers and releases print.
 TEST_LIMITS = {
     'test-500': (500, 833),
@@ -91,6 +92,9 @@ def limited(height, width, short, long):
 
 def test_there_are_configs():
     assert len(COMPOSED) > 20
+    # AP Loss: benchmark at 500, ablations at 600, on either data
+    for regime in ('ssd-512_test-500_caffe', 'ssd-512_test-600_caffe'):
+        assert {f'coco_{regime}', f'voc0712_{regime}'} <= set(COMPOSED)
 
 
 @pytest.mark.parametrize('path', sorted(BASES.rglob('*.py')), ids=lambda path: path.stem)
@@ -259,6 +263,14 @@ def test_test_sizes(name, shape, load, tmp_path):
     limits = [value for key, value in TEST_LIMITS.items() if f'_{key}' in name]
     expected = (int(fixed[1]),) * 2 if fixed else limited(*shape, *limits[0])
     assert results['img'].shape[:2] == expected
+
+
+def test_what_is_kept_of_the_output():
+    """NMS at 0.5 on the 1,000 best, 100 boxes remain: every table of the papers."""
+    kept = Config.fromfile(BASES / 'testing' / 'detections.py').detections
+    assert (kept.nms_pre, kept.nms, kept.max_per_img) == (1000, NMS, 100)
+    merged = Config.fromfile(BASES / 'testing' / 'tta.py').tta_model.tta_cfg
+    assert (merged.nms, merged.max_per_img) == (NMS, 100)
 
 
 def measure(config, change=lambda predictions: predictions):
