@@ -26,9 +26,10 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     testing: dict[int, dict] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
-            if not line.strip():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # a kill cut the last line short
                 continue
-            record = json.loads(line)
             kind = training if 'loss' in record else testing
             kind[int(record.get('step', 0))] = record
     return [kind[step] for kind in (training, testing) for step in sorted(kind)]

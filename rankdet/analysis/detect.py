@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -64,10 +65,11 @@ def detect_images(
         The pictures written.
 
     Raises:
-        UserError: an input is missing, unreadable or does not fit the others. Every image is
-            read before anything is written.
+        UserError: an input is missing, unreadable, would be overwritten or does not fit the
+            others. Every image is read before anything is written.
     """
     images = find_images(paths)
+    targets = _targets(images, Path(out_dir))
     for path, text in ((config, 'config'), (checkpoint, 'checkpoint')):
         if not Path(path).is_file():
             raise UserError(f'{text} {path} does not exist')
@@ -85,20 +87,16 @@ def detect_images(
 
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    records, written = [], []
-    for path in images:
+    records = []
+    for path, target in zip(images, targets):
         image = cv2.imread(str(path))
         found = inference_detector(model, image).pred_instances.cpu()
         found = found[found.scores >= torch.tensor(least)[found.labels]]
         boxes, scores = found.bboxes.numpy(), found.scores.tolist()
         labels = [names[label] for label in found.labels.tolist()]
         texts = [f'{label} {value:.2f}' for label, value in zip(labels, scores)]
-        target = out_dir / f'{path.stem}.png'
-        if target in written:  # the same name in two folders
-            target = out_dir / f'{path.parent.name}_{path.stem}.png'
         scale = max(1.0, 640 / max(image.shape[:2]))
         cv2.imwrite(str(target), draw_boxes(image, boxes, texts, BLUE, scale))
-        written.append(target)
         records.append(
             dict(
                 image=str(path),
@@ -109,7 +107,20 @@ def detect_images(
             )
         )
     (out_dir / 'detections.json').write_text(json.dumps(records, indent=1))
-    return written
+    return targets
+
+
+def _targets(images: list[Path], out_dir: Path) -> list[Path]:
+    """A file of its own for each image, even where folders or suffixes alone tell them apart."""
+    targets: list[Path] = []
+    for path in images:
+        stems = [path.stem, f'{path.parent.name}_{path.stem}']
+        names = itertools.chain(stems, (f'{stems[1]}_{n}' for n in itertools.count(2)))
+        targets.append(next(t for n in names if (t := out_dir / f'{n}.png') not in targets))
+    spoilt = {path.resolve() for path in images} & {path.resolve() for path in targets}
+    if spoilt:
+        raise UserError(f'--out-dir {out_dir} would overwrite {min(spoilt)}; name another folder')
+    return targets
 
 
 def _why_unreadable(path: Path) -> str:

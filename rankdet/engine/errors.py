@@ -17,6 +17,7 @@ class UserError(Exception):
     """Something that the user can put right. The message says what and how."""
 
 
+USER = (UserError, ValueError, TypeError, ImportError, FileNotFoundError, PermissionError)
 # MMEngine puts "class `X` in a/b.py: " before the message of whatever fails while X is built.
 _BUILD_PREFIX = re.compile(r'^(class `\w+` in [\w./-]+: )+')
 # Errors of a data worker arrive as text: "Caught X in DataLoader worker ... Original Traceback".
@@ -46,8 +47,7 @@ def explain(error: BaseException) -> str | None:
         )
     if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
         return f'{error.strerror}: {error.filename}'
-    user = (UserError, ValueError, TypeError, ImportError, FileNotFoundError, PermissionError)
-    if isinstance(error, user) or kind == 'ConfigParsingError':
+    if isinstance(error, USER) or kind in {k.__name__ for k in USER} | {'ConfigParsingError'}:
         return ' '.join(text.split()) or type(error).__name__
     return None
 

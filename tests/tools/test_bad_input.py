@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,14 +98,24 @@ def no_image(path):
     path.write_text('this is no image')
 
 
-@pytest.mark.parametrize('spoil, workers', [(empty, 0), (cut, 0), (no_image, 0), (empty, 1)])
-def test_a_broken_image(tool, config, own_data, tmp_path, spoil, workers):
+@pytest.mark.parametrize(
+    'spoil, workers, words',
+    [
+        (empty, 0, 'no readable image'),
+        (cut, 0, 'no readable image'),
+        (no_image, 0, 'no readable image'),
+        (empty, 1, 'no readable image'),
+        (Path.unlink, 0, 'No such file'),
+        (Path.unlink, 1, 'No such file'),
+    ],
+)
+def test_a_broken_image(tool, config, own_data, tmp_path, spoil, workers, words):
     broken = sorted((own_data / 'train').glob('*.png'))
     for path in broken:
         spoil(path)
     options = [f'{TRAIN}.data_root={own_data}/', f'train_dataloader.num_workers={workers}']
     done = tool('train', config, '--work-dir', RUN, '--cfg-options', *options)
-    assert_refused(done, str(own_data / 'train'), 'no readable image', folder=tmp_path)
+    assert_refused(done, str(own_data / 'train'), words, folder=tmp_path)
 
 
 @pytest.mark.parametrize('spoil', [empty, cut, no_image])

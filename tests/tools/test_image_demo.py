@@ -53,13 +53,22 @@ def test_the_least_score(demo, digits, tmp_path):
     assert record['boxes'] == []
 
 
-def test_one_name_in_two_folders(demo, digits, pictures, tmp_path):
-    (tmp_path / 'more').mkdir()
-    for folder in ('more', 'pictures'):
-        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.zeros((64, 64, 3), np.uint8))
-    assert demo(pictures / 'a.png', tmp_path / 'more/a.png').status == 0
-    drawn = {path.name for path in (tmp_path / 'drawn').glob('*.png')}
-    assert drawn == {'a.png', 'more_a.png'}
+def test_every_picture_gets_a_file_of_its_own(demo, tmp_path):
+    paths = [tmp_path / name for name in ('a/x.png', 'b/x.png', 'b/x.bmp', 'c/b/x.png')]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8))
+    assert demo(*paths).status == 0
+    drawn = sorted(path.name for path in (tmp_path / 'drawn').glob('*.png'))
+    assert drawn == ['b_x.png', 'b_x_2.png', 'b_x_3.png', 'x.png']
+
+
+def test_the_pictures_themselves_are_never_drawn_over(demo, pictures, tmp_path):
+    pictures.rename(tmp_path / 'drawn')
+    before = (tmp_path / 'drawn/a.png').read_bytes()
+    done = demo(tmp_path / 'drawn')
+    assert done.status == 1 and 'would overwrite' in done.err and 'a.png' in done.err
+    assert (tmp_path / 'drawn/a.png').read_bytes() == before
 
 
 @pytest.mark.parametrize(

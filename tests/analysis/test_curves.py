@@ -1,0 +1,65 @@
+"""What a run logged, put together from its interruptions, and the plots of it."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from rankdet.analysis.curves import plot_training, read_scalars, training_seconds
+
+
+def step(number, loss, **more):
+    return dict(loss=loss, loss_cls=loss / 2, lr=0.1, time=2.0, step=number, **more)
+
+
+def measured(epoch, ap):
+    return {f'coco/bbox_mAP{suffix}': ap for suffix in ('', '_50', '_75')} | {'step': epoch}
+
+
+def log(run, stamp, records, tail=''):
+    path = run / stamp / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('\n'.join(map(json.dumps, records)) + '\n' + tail)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Killed in its third epoch while it wrote a line; resumed from its second one."""
+    first = [step(10, 8.0), measured(1, 0.1), step(20, 6.0), measured(2, 0.2), step(30, 5.0)]
+    log(tmp_path, '20260101_000000', first, tail='{"loss": 4.9, "st')
+    log(tmp_path, '20260102_000000', [step(30, 5.5), measured(3, 0.3), step(40, 4.0)])
+    log(tmp_path / 'elsewhere' / 'deeper', '20260103_000000', [step(50, 1.0)])
+    return tmp_path
+
+
+def test_the_later_record_of_a_step_counts(run):
+    records = read_scalars(run)
+    assert [(r['step'], r['loss']) for r in records if 'loss' in r] == [
+        (10, 8.0), (20, 6.0), (30, 5.5), (40, 4.0)
+    ]  # fmt: skip
+    tested = [(r['step'], r['coco/bbox_mAP']) for r in records if 'loss' not in r]
+    assert tested == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_time_in_training_is_counted_once(run):
+    assert training_seconds(run) == 40 * 2.0
+
+
+def test_nothing_logged(tmp_path):
+    assert read_scalars(tmp_path) == [] and training_seconds(tmp_path) == 0
+    with pytest.raises(ValueError, match='holds no training log'):
+        plot_training(tmp_path, tmp_path / 'plot.png')
+    assert not (tmp_path / 'plot.png').exists()
+
+
+@pytest.mark.parametrize('tested', [True, False])
+def test_the_plot(run, tmp_path, tested):
+    if not tested:
+        log(tmp_path / 'other', '20260101_000000', [step(1, 2.0), step(2, 1.0)])
+        run = tmp_path / 'other'
+    out = plot_training(run, tmp_path / 'new' / 'plot.png', 'a title')
+    image = cv2.imread(str(out))
+    assert image.shape[1] > image.shape[0] > 300
+    colors = {tuple(color) for color in np.unique(image.reshape(-1, 3), axis=0).tolist()}
+    assert (178, 114, 0) in colors  # the first line's blue, as BGR

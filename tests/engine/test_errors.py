@@ -1,0 +1,70 @@
+"""Which errors are a user's, and how they read."""
+
+import json
+import sys
+
+import pytest
+
+from rankdet.engine.errors import UserError, explain, one_line_errors
+
+WORKER = """Caught FileNotFoundError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "fetch.py", line 1, in fetch
+    raise x
+FileNotFoundError: [Errno 2] No such file or directory: 'a/b.png'
+"""
+
+
+@pytest.mark.parametrize(
+    'error, line',
+    [
+        (UserError('two\n  lines'), 'two lines'),
+        (ValueError('class `A` in m/a.py: class `B` in m/b.py: gamma is -1'), 'gamma is -1'),
+        (FileNotFoundError(2, 'No such file or directory', 'x.json'),
+         'No such file or directory: x.json'),
+        (RuntimeError(WORKER), "[Errno 2] No such file or directory: 'a/b.png'"),
+        (AssertionError('failed to load image: a.png'),
+         'failed to load image: a.png; the file is no readable image: replace it or take it out '
+         'of the data set'),
+        (ValueError(), 'ValueError'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(error, line):
+    assert explain(error) == line
+
+
+@pytest.mark.parametrize(
+    'error', [AssertionError('x == 1'), RuntimeError('sizes differ'), KeyError('a'), IndexError()]
+)
+def test_a_bug_keeps_its_traceback(error, capsys):
+    assert explain(error) is None
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise error
+    assert end.value.code == 1 and 'Traceback' in capsys.readouterr().err
+
+
+def test_a_registry_s_error_names_what_is_missing():
+    from mmdet.registry import MODELS
+
+    import rankdet.plugin  # noqa: F401
+
+    with pytest.raises(KeyError) as error:
+        MODELS.build(dict(type='APLos'))
+    assert explain(error.value).startswith('APLos is not registered; check the spelling')
+
+
+def test_json():
+    with pytest.raises(json.JSONDecodeError) as error:
+        json.loads('{"a": ')
+    assert explain(error.value).startswith('not valid JSON: ')
+
+
+def test_an_interruption(capsys):
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise KeyboardInterrupt
+    assert end.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+
+
+def test_no_error():
+    with one_line_errors():
+        sys.getsizeof(0)
