@@ -12,6 +12,12 @@ Elementwise = Callable[[Tensor], Tensor]
 _BLOCK = 1 << 22  # pairs held at once
 
 
+def finite(scores: Tensor) -> Tensor:
+    """Infinite scores as huge ones, whose differences are finite; NaN stays."""
+    huge = torch.finfo(torch.float32).max / 4  # in float64 too: sums of many stay finite
+    return scores.clamp(-huge, huge)
+
+
 def sum_over_pairs(function: Elementwise, rows: Tensor, columns: Tensor) -> Tensor:
     """``(len(rows),)`` float64 sums over j of ``function(columns[j] - rows[i])``."""
     sums = [function(columns - part[:, None]).sum(1).double() for part in _blocks(rows, columns)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._inputs import check_number, read_inputs
 from ._operator import DerivativeOp
-from ._pairs import pull_back, sum_over_pairs
+from ._pairs import finite, pull_back, sum_over_pairs
 
 
 def approx_ap_loss(
@@ -32,7 +32,7 @@ def approx_ap_loss(
 
     A comparison for :func:`ap_loss`, not a substitute: it is not convex and may stop at a bad
     ranking of separable data. Costs O(|P| (|P| + |N|)) in time and bounded memory. All scores are
-    ranked together. Without positives a zero connected to the graph.
+    ranked together, infinite ones as huge ones. Without positives a zero connected to the graph.
 
     Args:
         logits: scores, any shape.
@@ -77,8 +77,9 @@ def _compute(
     eps: float,
 ) -> tuple[Tensor, Tensor | None]:
     inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    positive, negative = inputs.scores[inputs.positives], inputs.scores[inputs.is_negative]
-    gradient = torch.zeros_like(inputs.scores) if with_gradient else None
+    scores = finite(inputs.scores)
+    positive, negative = scores[inputs.positives], scores[inputs.is_negative]
+    gradient = torch.zeros_like(scores) if with_gradient else None
     if not inputs.num_positives:
         return positive.sum(), gradient
 

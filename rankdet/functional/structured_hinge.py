@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._inputs import read_inputs
 from ._operator import DerivativeOp
+from ._pairs import finite
 
 
 def structured_hinge_ap_loss(
@@ -24,8 +25,9 @@ def structured_hinge_ap_loss(
 
     where R_ij is 1 if the ranking R puts i before j, else -1, and R* puts all positives first.
     The maximum (loss-augmented inference) is exact; the gradient is the subgradient at the
-    maximising ranking, fewest misordered pairs among equals. All scores are ranked together.
-    Without positives or without negatives a zero connected to the graph.
+    maximising ranking, fewest misordered pairs among equals. All scores are ranked together,
+    infinite ones as huge ones. Without positives or without negatives a zero connected to the
+    graph.
 
     Args:
         logits: scores, any shape.
@@ -64,7 +66,7 @@ def _compute(
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
     inputs = read_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
-    scores, positives = inputs.scores, inputs.positives
+    scores, positives = finite(inputs.scores), inputs.positives
     negatives = inputs.is_negative.nonzero().squeeze(1)
     num_pos, num_neg = len(positives), len(negatives)
     gradient = torch.zeros_like(scores) if with_gradient else None

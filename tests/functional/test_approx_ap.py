@@ -44,3 +44,18 @@ def test_wrong_options_are_named():
     for name in ('scale', 'eps'):
         with pytest.raises(ValueError, match=f'{name} must be a finite number > 0, got 0'):
             approx_ap_loss(torch.zeros(2), torch.zeros(2), **{name: 0})
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_infinite_scores_are_huge(dtype):
+    scores = torch.tensor([1.0, -1.0, 0.0, 2.0, 1.0, -1.0, 0.5], dtype=dtype)
+    targets = torch.tensor([1, 1, 1, 0, 0, 0, 0])
+    infinite = torch.tensor([True, True, False, False, True, True, False])
+    losses, gradients = [], []
+    for size in (torch.inf, torch.finfo(torch.float32).max):
+        leaf = torch.where(infinite, size * scores, scores).requires_grad_()
+        losses.append(approx_ap_loss(leaf, targets))
+        losses[-1].backward()
+        gradients.append(leaf.grad)
+    assert losses[0].isfinite() and losses[0] == losses[1]
+    assert gradients[0].isfinite().all() and torch.equal(*gradients)

@@ -76,3 +76,18 @@ def test_it_is_convex():
 def test_one_kind_alone_is_a_connected_zero(target):
     loss, grad = run(torch.randn(5), torch.full((5,), target))
     assert loss == 0 and grad.eq(0).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_infinite_scores_are_huge(dtype):
+    scores = torch.tensor([1.0, -1.0, 0.0, 2.0, 1.0, -1.0, 0.5], dtype=dtype)
+    targets = torch.tensor([1, 1, 1, 0, 0, 0, 0])
+    infinite = torch.tensor([True, True, False, False, True, True, False])
+    losses, gradients = [], []
+    for size in (torch.inf, torch.finfo(torch.float32).max):
+        leaf = torch.where(infinite, size * scores, scores).requires_grad_()
+        losses.append(structured_hinge_ap_loss(leaf, targets))
+        losses[-1].backward()
+        gradients.append(leaf.grad)
+    assert losses[0].isfinite() and losses[0] == losses[1]
+    assert gradients[0].isfinite().all() and torch.equal(*gradients)

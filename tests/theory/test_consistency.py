@@ -4,26 +4,29 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-
-def error_driven(activation, desired, x):
-    """Gradient of x under the update of Eq. 8: minus (desired output - current output)."""
-    return -(desired - activation(x))
+from rankdet.functional import auc_loss, error_driven_loss
 
 
 @pytest.mark.parametrize('label', range(4))
 def test_softmax_gives_the_gradient_of_cross_entropy(label):
+    """The error 1 - softmax of the true class, shared by the others as exp(x_ij) (Eq. 15, 17)."""
     x = torch.tensor([0.3, -2.0, 1.5, 0.0], dtype=torch.float64, requires_grad=True)
     F.cross_entropy(x[None], torch.tensor([label])).backward()
-    desired = F.one_hot(torch.tensor(label), 4)
-    update = error_driven(lambda z: z.softmax(0), desired, x.detach())  # Eq. 15, 17
-    torch.testing.assert_close(x.grad, update)
+    expected, x.grad = x.grad, None
+    targets = F.one_hot(torch.tensor(label), 4)
+    error = 1 - x.detach().softmax(0)[label]
+    error_driven_loss(x, targets, lambda ranking: error[None], share=torch.exp).backward()
+    torch.testing.assert_close(x.grad, expected)
 
 
-@pytest.mark.parametrize('label', [0, 1])
-@pytest.mark.parametrize('score', [-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5])
-def test_loss_augmented_step_gives_the_gradient_of_hinge(label, score):
-    x = torch.tensor([-score, score], dtype=torch.float64, requires_grad=True)
-    (1 - x[label]).clamp(min=0).backward()  # Eq. 19
-    update = error_driven(lambda z: (z - 1 >= 0).double(), 1.0, x.detach())  # Eq. 18
-    update[1 - label] = 0  # "we do not care": it does not contribute to the loss
-    torch.testing.assert_close(x.grad, update)  # Eq. 20
+@pytest.mark.parametrize('num_pos', [1, 3, 7])
+def test_loss_augmented_step_gives_the_gradient_of_hinge(num_pos):
+    """The Heaviside step of scores that lead by less than 1 (Eq. 18 to 20), over all pairs."""
+    generator = torch.Generator().manual_seed(num_pos)
+    x = torch.randn(8, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = (torch.arange(8) < num_pos).long()
+    (1 - (x[:num_pos, None] - x[num_pos:])).clamp(min=0).mean().backward()
+    expected, x.grad = x.grad, None
+    auc_loss(x - targets, targets, delta=0).backward()
+    torch.testing.assert_close(x.grad, expected)
+    assert expected.any()

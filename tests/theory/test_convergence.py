@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rankdet.functional import ap_loss, approx_ap_loss
+from rankdet.functional import ap_loss, approx_ap_loss, error_driven_loss
 
 
 def exact_update(scores, targets):
@@ -128,13 +128,21 @@ def test_accumulated_loss_on_inseparable_data_is_bounded():
     losses, surrogates, all_ranks = [], [], []
     for pos, neg, pairs in batches:
         ranks = denominators(theta, pos, neg)
-        scores, targets = torch.cat([pos, neg]) @ theta, torch.tensor([1] * 4 + [0] * 10)
-        losses.append(ap_loss(scores, targets, delta=0.0, interpolated=False))
+        features = torch.cat([pos, neg])
+        scores, targets = (features @ theta).requires_grad_(), torch.tensor([1] * 4 + [0] * 10)
+        losses.append(ap_loss(scores.detach(), targets, delta=0.0, interpolated=False))
         surrogates.append(surrogate(theta, pairs, ranks))
         assert surrogates[-1] >= delta / 4 * losses[-1]  # Eq. 19
         all_ranks.append(ranks)
+
+        def share_of_wrong(ranking, ranks=ranks):
+            return ranking.false_positives / ranking.align(ranks)
+
+        error_driven_loss(scores, targets, share_of_wrong, delta=delta).backward()
+        gradient = features.T @ scores.grad
         update = smooth(pairs @ theta) / ranks[:, None] / 4  # L~_ij / |P|, Eq. 16
-        theta = theta - delta / radius**2 * torch.einsum('ij,ijd->d', update, pairs)
+        torch.testing.assert_close(gradient, torch.einsum('ij,ijd->d', update, pairs))
+        theta = theta - delta / radius**2 * gradient
 
     bounds = []
     for u in (ideal, 2 * ideal, ideal / 3, theta, start):

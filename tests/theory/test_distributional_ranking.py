@@ -36,34 +36,40 @@ def solve(p, weight, original):
     return result.x
 
 
+def distribution(p, target, weight, **options):
+    """q, from the gradient of a mean <q, p>: q_j (1 + (p_j - mean) / weight), signs apart.
+
+    With the hinge and margin 1 the loss of negatives alone is their mean P-, that of positives
+    alone is 1 - P+.
+    """
+    scores = logit(p).requires_grad_()
+    targets = torch.full((len(p),), target)
+    loss = dr_loss(scores, targets, surrogate='hinge', margin=1, tau=1, **options)
+    loss.backward()
+    slope = scores.grad.numpy() / (p * (1 - p))
+    if target == 1:
+        return slope / ((p - (1 - loss.item())) / weight - 1)
+    return slope / ((p - loss.item()) / weight + 1)
+
+
 @pytest.mark.parametrize('weight', [0.05, 0.1 / math.log(3.5), 0.3, 2.0])
 def test_proposition_1_distribution_of_negatives(weight):
-    expected = solve(P_NEG, weight, np.full(6, 1 / 6)) @ P_NEG
-    # Without positives, with the hinge and margin 1, the loss is P- itself.
-    loss = dr_loss(
-        logit(P_NEG), torch.zeros(6), neg_lambda=weight, surrogate='hinge', margin=1, tau=1
-    )
-    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    expected = solve(P_NEG, weight, np.full(6, 1 / 6))
+    found = distribution(P_NEG, 0, weight, neg_lambda=weight)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('weight', [0.1, 1 / math.log(5.5), 1.0])
 def test_proposition_2_distribution_of_positives(weight):
-    expected = solve(-P_POS, weight, np.full(4, 1 / 4)) @ P_POS
-    # Without negatives the loss is 1 - P+.
-    loss = dr_loss(
-        logit(P_POS), torch.ones(4), pos_lambda=weight, surrogate='hinge', margin=1, tau=1
-    )
-    assert 1 - loss.item() == pytest.approx(expected, abs=1e-5)
+    expected = solve(-P_POS, weight, np.full(4, 1 / 4))
+    found = distribution(P_POS, 1, weight, pos_lambda=weight)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_proposition_1_with_hard_negative_mining():
-    hardest = np.sort(P_NEG)[-3:]
-    expected = solve(hardest, 0.1, np.full(3, 1 / 3)) @ hardest
-    loss = dr_loss(
-        logit(P_NEG), torch.zeros(6), neg_lambda=0.1, neg_ratio=3, surrogate='hinge', margin=1,
-        tau=1,
-    )  # fmt: skip
-    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    of_hardest = solve(P_NEG[-3:], 0.1, np.full(3, 1 / 3))  # P_NEG ascends
+    found = distribution(P_NEG, 0, 0.1, neg_lambda=0.1, neg_ratio=3)
+    np.testing.assert_allclose(found, [0, 0, 0, *of_hardest], atol=1e-5)
 
 
 @pytest.mark.parametrize(('pos_lambda', 'neg_lambda'), [(1.0, 0.1 / math.log(3.5)), (0.3, 0.5)])
