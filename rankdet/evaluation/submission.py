@@ -13,8 +13,9 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,9 +26,28 @@ from rankdet.evaluation.coco_data import (
     load_ground_truth,
     read_json,
 )
+from rankdet.evaluation.progress import Progress, silent
 
+#: Test sets that COCO's server has taken results for.
+COCO_TEST_SETS = ('test-dev2017', 'test2017', 'test-dev2015', 'test2015')
 #: Written instead of the time, which would make every archive differ.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Submission(NamedTuple):
+    """A packed result.
+
+    Attributes:
+        path: the archive.
+        images: how many the test set has.
+        images_detected: how many of them have detections.
+        detections: how many were packed.
+    """
+
+    path: Path
+    images: int
+    images_detected: int
+    detections: int
 
 
 def write_coco_submission(
@@ -37,7 +57,8 @@ def write_coco_submission(
     *,
     algorithm: str,
     test_set: str = 'test-dev2017',
-) -> Path:
+    progress: Progress = silent,
+) -> Submission:
     """Zip a result file for COCO's detection server under its naming rule.
 
     Writes ``detections_<test_set>_<algorithm>_results.zip``, which holds one file of the same
@@ -49,26 +70,33 @@ def write_coco_submission(
         images: the test set, such as COCO's ``image_info_test-dev2017.json``.
         out_dir: folder of the archive, made if it is not there.
         algorithm: name for the results: letters, digits, ``.`` and ``-``.
-        test_set: name of the test set.
+        test_set: its name, one of ``COCO_TEST_SETS``.
+        progress: told how far it is.
 
     Returns:
-        Path: the archive.
+        Submission: the archive and what it covers.
 
     Raises:
-        ValueError: the results do not fit the format or the test set, there are none, or a
-            name does not fit; nothing is written then.
+        ValueError: the results do not fit the format or the test set, there are none, a name
+            does not fit, or ``images`` has annotations; nothing is written then.
     """
-    for name, value in dict(algorithm=algorithm, test_set=test_set).items():
-        if not re.fullmatch(r'[A-Za-z0-9.-]+', str(value)):
-            raise ValueError(f'{name} must be letters, digits, "." and "-", got {value!r}')
-    if not isinstance(images, GroundTruth):
-        images = load_ground_truth(images, allow_empty=True)
+    if not re.fullmatch(r'[A-Za-z0-9.-]+', str(algorithm)):
+        raise ValueError(f'algorithm must be letters, digits, "." and "-", got {algorithm!r}')
+    if test_set not in COCO_TEST_SETS:
+        raise ValueError(f'test_set must be one of {COCO_TEST_SETS}, got {test_set!r}')
+    images = _load_images(images, progress)
+    if len(images):
+        raise ValueError(
+            f'images must be the list of a test set, whose annotations are withheld; these have '
+            f'{len(images)} annotations'
+        )
+    progress('reading results', 0, 1)
     if isinstance(results, (str, os.PathLike)):
         results = read_json(results, 'results')
-    rows = list(results) if not isinstance(results, Mapping) else results
-    dt = load_detections(rows, images)
-    if not len(dt):
-        raise ValueError('results hold no detection, which the server cannot score')
+    elif isinstance(results, Iterator):
+        results = list(results)
+    dt = _some_detections(results, images)
+    rows = list(results)
     for n, row in enumerate(rows):
         _check_coco_row(row, n)
     fields = ('image_id', 'category_id', 'bbox', 'score')
@@ -77,6 +105,7 @@ def write_coco_submission(
         separators=(',', ':'),
         allow_nan=False,
     )
+    progress('writing', 0, 1)
     stem = f'detections_{test_set}_{algorithm}_results'
     path = Path(out_dir) / f'{stem}.zip'
 
@@ -85,7 +114,8 @@ def write_coco_submission(
             member = zipfile.ZipInfo(f'{stem}.json', _EPOCH)
             archive.writestr(member, content, compress_type=zipfile.ZIP_DEFLATED)
 
-    return _write_whole(path, write)
+    _write_whole(path, write)
+    return _submission(path, images, dt)
 
 
 def write_voc_submission(
@@ -93,10 +123,12 @@ def write_voc_submission(
     images: GroundTruth | str | os.PathLike | Mapping,
     path: str | os.PathLike,
     *,
+    classes: Sequence[str],
     competition: str = 'comp4',
     year: str = 'VOC2012',
     split: str = 'test',
-) -> Path:
+    progress: Progress = silent,
+) -> Submission:
     """Pack results for VOC's evaluation server.
 
     The archive holds ``results/<year>/Main/<competition>_det_<split>_<class>.txt`` for every
@@ -107,22 +139,32 @@ def write_voc_submission(
         results: COCO results, loaded or not.
         images: COCO ground truth converted from VOC, with or without annotations.
         path: archive to write, ending in ``.tar.gz`` or ``.tgz``.
+        classes: names that the server expects, which are VOC's 20 as a rule; those of ``images``
+            must be the same, in any order.
         competition: ``comp4`` for detectors trained on any data, ``comp3`` on VOC alone.
         year, split: names of the data set and of its part.
+        progress: told how far it is.
 
     Returns:
-        Path: the archive.
+        Submission: the archive and what it covers.
 
     Raises:
-        ValueError: unusable results, an image without a name of its own, or another ending;
-            nothing is written then.
+        ValueError: unusable results or none, other classes, an image without a name of its
+            own, or another ending; nothing is written then.
     """
     path = Path(path)
     if not path.name.endswith(('.tar.gz', '.tgz')):
         raise ValueError(f'path must end in .tar.gz or .tgz, got {str(path)!r}')
-    if not isinstance(images, GroundTruth):
-        images = load_ground_truth(images, allow_empty=True)
-    dt = results if isinstance(results, Detections) else load_detections(results, images)
+    images = _load_images(images, progress)
+    if sorted(images.class_names) != sorted(classes):
+        lacking = sorted(set(classes) - set(images.class_names))
+        unknown = sorted(set(images.class_names) - set(classes))
+        raise ValueError(
+            f'images must have the {len(classes)} classes of the server once each; they lack '
+            f'{lacking} and have {unknown} besides'
+        )
+    progress('reading results', 0, 1)
+    dt = _some_detections(results, images)
     stems = [Path(name).stem for name in images.file_names]
     if not all(stems) or len(set(stems)) < len(stems):
         raise ValueError('images must have a file_name each, and all names must differ')
@@ -131,6 +173,7 @@ def write_voc_submission(
     folder = f'results/{year}/Main/{competition}_det_{split}'
     files = {}
     for label, name in enumerate(images.class_names):
+        progress('packing', label, len(images.class_names))
         part = dt[slice(*np.searchsorted(dt.label, [label, label + 1]))]
         first, last = part.boxes[:, :2] + 1, part.boxes[:, :2] + part.boxes[:, 2:]
         lines = (
@@ -149,7 +192,31 @@ def write_voc_submission(
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
 
-    return _write_whole(path, write)
+    progress('writing', 0, 1)
+    _write_whole(path, write)
+    return _submission(path, images, dt)
+
+
+def _load_images(
+    images: GroundTruth | str | os.PathLike | Mapping, progress: Progress
+) -> GroundTruth:
+    if isinstance(images, GroundTruth):
+        return images
+    progress('reading images', 0, 1)
+    return load_ground_truth(images, allow_empty=True)
+
+
+def _some_detections(
+    results: Detections | str | os.PathLike | Iterable[Mapping], images: GroundTruth
+) -> Detections:
+    dt = results if isinstance(results, Detections) else load_detections(results, images)
+    if not len(dt):
+        raise ValueError('results hold no detection, which the server cannot score')
+    return dt
+
+
+def _submission(path: Path, images: GroundTruth, dt: Detections) -> Submission:
+    return Submission(path, len(images.image_ids), len(np.unique(dt.image)), len(dt))
 
 
 def _check_coco_row(row: Mapping, n: int) -> None:
@@ -163,7 +230,7 @@ def _check_coco_row(row: Mapping, n: int) -> None:
         raise ValueError(f'results: score and bbox must be numbers, got {numbers} at entry {n}')
 
 
-def _write_whole(path: Path, write: Callable[[io.BufferedWriter], None]) -> Path:
+def _write_whole(path: Path, write: Callable[[io.BufferedWriter], None]) -> None:
     """Write beside ``path`` first, so that what is at ``path`` is always a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
@@ -173,4 +240,3 @@ def _write_whole(path: Path, write: Callable[[io.BufferedWriter], None]) -> Path
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return path

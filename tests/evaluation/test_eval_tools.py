@@ -27,6 +27,8 @@ def files(tmp_path):
     (tmp_path / 'gt.json').write_text(json.dumps(GT))
     (tmp_path / 'a.bbox.json').write_text(json.dumps(RESULTS))
     (tmp_path / 'b.bbox.json').write_text(json.dumps(RESULTS[::2]))
+    (tmp_path / 'empty.json').write_text(json.dumps(GT | dict(annotations=[])))
+    (tmp_path / 'null.json').write_text('null')
     return tmp_path
 
 
@@ -106,11 +108,21 @@ def test_sweep_scores_prints_the_table(files):
 
 
 def test_pack_results_writes_the_archive(files):
-    args = [files / 'gt.json', files / 'a.bbox.json']
+    images = {key: GT[key] for key in ('images', 'categories')}
+    (files / 'images.json').write_text(json.dumps(images))
+    args = [files / 'images.json', files / 'a.bbox.json']
     done = tool('pack_results.py', 'coco', *args, '--algorithm', 'x', '--out-dir', files)
     assert done.stdout.strip() == str(files / 'detections_test-dev2017_x_results.zip')
     assert Path(done.stdout.strip()).is_file()
-    done = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz')
+    assert 'reading results' in done.stderr
+    detected = len({row['image_id'] for row in RESULTS})
+    found = f'{len(RESULTS)} detections in {detected} of {len(GT["images"])} images\n'
+    assert done.stderr.endswith(f'{found}warning: the test set has 20288 images\n')
+    refused = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz')
+    assert refused.stderr.splitlines()[-1].startswith('error: images must have the 20 classes')
+    assert not (files / 'r.tgz').exists()
+    names = [category['name'] for category in GT['categories']]
+    done = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz', '--classes', *names)
     assert (files / 'r.tgz').is_file(), done.stderr
 
 
@@ -119,7 +131,8 @@ def test_pack_results_writes_the_archive(files):
     [
         ('eval_results.py', 'gt.json', 'absent.json'),
         ('sweep_scores.py', 'gt.json', 'gt.json'),
-        ('pack_results.py', 'coco', 'gt.json', 'gt.json', '--algorithm', 'x'),
+        ('pack_results.py', 'coco', 'empty.json', 'gt.json', '--algorithm', 'x'),
+        ('pack_results.py', 'coco', 'empty.json', 'null.json', '--algorithm', 'x'),
     ],
 )
 def test_errors_are_one_line_and_a_status(files, args):

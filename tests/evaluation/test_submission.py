@@ -12,12 +12,17 @@ from rankdet.evaluation.submission import write_coco_submission, write_voc_submi
 from tests.evaluation.scenes import make_scenes
 
 GT, RESULTS = make_scenes(0)
+CLASSES = [category['name'] for category in GT['categories']]
 IMAGES = {key: GT[key] for key in ('images', 'categories')}
 
 
 def test_coco_zip(tmp_path):
     rows = [dict(row, segmentation=[]) for row in RESULTS]
-    path = write_coco_submission(rows, IMAGES, tmp_path / 'new', algorithm='AP-Loss.r50')
+    path, *counts = write_coco_submission(
+        iter(rows), IMAGES, tmp_path / 'new', algorithm='AP-Loss.r50'
+    )
+    detected = {row['image_id'] for row in RESULTS}
+    assert counts == [len(IMAGES['images']), len(detected), len(RESULTS)]
     assert path == tmp_path / 'new' / 'detections_test-dev2017_AP-Loss.r50_results.zip'
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ['detections_test-dev2017_AP-Loss.r50_results.json']
@@ -45,14 +50,25 @@ def test_coco_refuses_and_writes_nothing(tmp_path, change, message):
 def test_coco_refuses_names_and_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"algorithm must be letters.*'a_b'"):
         write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a_b')
-    with pytest.raises(ValueError, match='test_set'):
-        write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a', test_set='../x')
+    with pytest.raises(ValueError, match=r"test_set must be one of .*'test-dev2017'.* got 'foo'"):
+        write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a', test_set='foo')
     with pytest.raises(ValueError, match='no detection'):
         write_coco_submission([], IMAGES, tmp_path, algorithm='a')
+    with pytest.raises(ValueError, match='images must be the list of a test set'):
+        write_coco_submission(RESULTS, GT, tmp_path, algorithm='a')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('content', ['null', '5', '{}'])
+def test_coco_refuses_files_of_another_kind(tmp_path, content):
+    path = tmp_path / 'results.json'
+    path.write_text(content)
+    with pytest.raises(ValueError, match='results must be a list of detections'):
+        write_coco_submission(path, IMAGES, tmp_path, algorithm='a')
 
 
 def test_voc_archive(tmp_path):
-    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tar.gz')
+    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tar.gz', classes=CLASSES[::-1]).path
     with tarfile.open(path) as archive:
         files = {m.name: archive.extractfile(m).read().decode() for m in archive.getmembers()}
     folder = 'results/VOC2012/Main/comp4_det_test_'
@@ -75,21 +91,28 @@ def test_voc_archive(tmp_path):
 
 
 def test_equal_results_give_equal_files(tmp_path):
-    paths = [write_voc_submission(RESULTS, IMAGES, tmp_path / f'{n}.tgz') for n in 'ab']
+    paths = [
+        write_voc_submission(RESULTS, IMAGES, tmp_path / f'{n}.tgz', classes=CLASSES).path
+        for n in 'ab'
+    ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_voc_refuses(tmp_path):
     with pytest.raises(ValueError, match=r'must end in .tar.gz or .tgz'):
-        write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.zip')
+        write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.zip', classes=CLASSES)
     images = IMAGES | dict(images=[dict(i, file_name='') for i in IMAGES['images']])
     with pytest.raises(ValueError, match='file_name'):
-        write_voc_submission(RESULTS, images, tmp_path / 'r.tgz')
+        write_voc_submission(RESULTS, images, tmp_path / 'r.tgz', classes=CLASSES)
+    with pytest.raises(ValueError, match=r"lack \['dog'\] and have \['class 12'\] besides"):
+        write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tgz', classes=[*CLASSES[:2], 'dog'])
+    with pytest.raises(ValueError, match='no detection'):
+        write_voc_submission([], IMAGES, tmp_path / 'r.tgz', classes=CLASSES)
     assert not list(tmp_path.iterdir())
 
 
 def test_failure_keeps_the_old_file(tmp_path, monkeypatch):
-    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tgz')
+    path = write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tgz', classes=CLASSES).path
     before = path.read_bytes()
 
     def full(*args, **kwargs):
@@ -97,6 +120,6 @@ def test_failure_keeps_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(submission.tarfile.TarFile, 'addfile', full)
     with pytest.raises(OSError, match='no space'):
-        write_voc_submission(RESULTS[:5], IMAGES, path)
+        write_voc_submission(RESULTS[:5], IMAGES, path, classes=CLASSES)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ['r.tgz']
