@@ -40,11 +40,8 @@ class Step:
 class Ranking:
     """How the positives of a batch, or of all processes' batches, rank.
 
-    All per-positive vectors are float64 ``(P,)`` in ascending order of score.
-
-    Attributes:
-        scores: the positives' scores.
-        false_positives: FP(i), the negatives above i, each counted by the step H.
+    All per-positive vectors are float64 ``(P,)`` in ascending order of score, and copies: a rule
+    may change them in place.
     """
 
     def __init__(self, inputs: RankingInputs, step: Step, processes: Processes) -> None:
@@ -53,26 +50,40 @@ class Ranking:
         scores = inputs.scores.detach()
         own = scores[inputs.positives].double()
         everyone, self._own = processes.gather(own)
-        self.scores, self._order = everyone.sort(stable=True)
-        self.false_positives = torch.zeros_like(self.scores)
+        self._scores, self._order = everyone.sort(stable=True)
+        self._false_positives = torch.zeros_like(self._scores)
         if not len(self):
             return
-        self._step = step.over(self.scores, scores.dtype)
+        self._step = step.over(self._scores, scores.dtype)
         self._values, self._index = _candidates(scores, inputs.is_negative, self._step.floor)
-        self.false_positives = processes.sum(self._step.count(self._values))
+        self._false_positives = processes.sum(self._step.count(self._values))
 
     def __len__(self) -> int:
-        return self.scores.shape[0]
+        return self._scores.shape[0]
 
-    @cached_property
+    @property
+    def scores(self) -> Tensor:
+        """The positives' scores."""
+        return self._scores.clone()
+
+    @property
+    def false_positives(self) -> Tensor:
+        """FP(i), the negatives above i, each counted by the step H."""
+        return self._false_positives.clone()
+
+    @property
     def rank_among_positives(self) -> Tensor:
         """rank+(i) = 1 + sum of H(x_ik) over the other positives k."""
-        return 1 + self.positives_above(torch.ones_like(self.scores))
+        return 1 + self._others_above
 
     @property
     def rank(self) -> Tensor:
         """rank(i) = rank+(i) + FP(i)."""
-        return self.rank_among_positives + self.false_positives
+        return self.rank_among_positives + self._false_positives
+
+    @cached_property
+    def _others_above(self) -> Tensor:
+        return self.positives_above(torch.ones_like(self._scores))
 
     @cached_property
     def num_negatives(self) -> Tensor:
@@ -117,11 +128,11 @@ class Ranking:
         if not len(self):
             return torch.zeros_like(scores)
         step, values, index = self._step, self._values, self._index
-        total = self.false_positives
+        total = self._false_positives
         if share is not None:
             index = self._inputs.is_negative.nonzero().squeeze(1)
             values = scores.index_select(0, index)
-            step = PairwiseStep(self.scores, share, scores.dtype)
+            step = PairwiseStep(self._scores, share, scores.dtype)
             total = self._processes.sum(step.count(values))
         each = torch.where(total == 0, 0.0, update / total)
         gradient = step.spread(values, each)

@@ -63,7 +63,7 @@ class LinearStep:
         self.own = torch.where(self.positives >= closing, 1.0, half)
         # Rounded up, a knot compares with every value of this dtype as the exact one does.
         rounded = self.knots.to(dtype)
-        above = torch.nextafter(rounded, rounded.new_tensor(float('inf')))
+        above = torch.nextafter(rounded, torch.full_like(rounded, float('inf')))
         self.rounded = torch.where(rounded < self.knots, above, rounded)
         self.floor = self.rounded[0]
         self.search = KnotSearch(self.rounded)
@@ -72,7 +72,7 @@ class LinearStep:
     def count(self, values: Tensor) -> Tensor:
         """(n,) float64 FP. Leaves in ``values`` the offsets that :meth:`spread` reads."""
         segments = self.anchors.shape[0]
-        below = torch.nextafter(self.floor, self.floor.new_tensor(-float('inf')))
+        below = torch.nextafter(self.floor, torch.full_like(self.floor, -float('inf')))
         mass = self.knots.new_zeros(segments)
         moment = self.knots.new_zeros(segments)
         self.segments = []
@@ -137,7 +137,7 @@ class PairwiseStep:
     ) -> None:
         self.positives = positives
         self.function = function
-        self.floor = torch.tensor(-float('inf'), dtype=dtype, device=positives.device)
+        self.floor = torch.full((), -float('inf'), dtype=dtype, device=positives.device)
 
     def count(self, values: Tensor) -> Tensor:
         """(n,) float64 FP."""

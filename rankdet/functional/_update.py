@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ._inputs import (
     RankingInputs,
@@ -18,6 +19,7 @@ from ._inputs import (
     read_inputs,
     wide,
 )
+from ._library import define_operator
 from ._ranking import Ranking, Step
 from ._scope import Processes, check_scope, group_name, split_images
 
@@ -122,10 +124,7 @@ class RankingOp:
         def run(*args) -> tuple[Tensor, ...]:
             return tuple(_run(rule, *args))
 
-        self._op = torch.library.custom_op(
-            f'rankdet::{name}', run, mutates_args=(), schema=self._SCHEMA
-        )
-        self._op.register_fake(_describe)
+        self._op = define_operator(name, self._SCHEMA, run, _describe)
 
     def __call__(
         self,
@@ -227,6 +226,7 @@ class _Attach(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, incoming: Tensor):
         (gradient,) = ctx.saved_tensors
         # Scaled before it is narrowed: a loss scale must reach a half precision gradient whole.

@@ -130,7 +130,8 @@ def localisation_error(iou: Tensor, *, tau: float = 0.5, generalized: bool = Fal
     .. math::
         E = \frac{1 - IoU}{1 - \tau}, \qquad E = \frac{1 - GIoU}{2 (1 - \tau)},
 
-    the first as in Sec. 2.2, the second with GIoU's range [-1, 1] brought to [0, 1] (Sec. 4).
+    the first as in Sec. 2.2; in the second (1 - GIoU) / 2, which lies in [0, 1] as 1 - IoU does,
+    takes its place (Sec. 4).
 
     Args:
         iou: IoU in [0, 1], or generalized IoU in [-1, 1]; any shape.
@@ -139,7 +140,8 @@ def localisation_error(iou: Tensor, *, tau: float = 0.5, generalized: bool = Fal
         generalized: ``iou`` is generalized IoU.
 
     Returns:
-        E in the shape of ``iou``, connected to it; at most 1 where IoU is at least tau.
+        E in the shape of ``iou``, connected to it, in [0, 1 / (1 - tau)]; at most 1
+        where IoU is at least tau.
 
     Raises:
         TypeError: ``iou`` is not a floating tensor.

@@ -41,7 +41,8 @@ def error_driven_loss(
         \frac{1}{Z} \Big( \sum_j (L^*_{ij} - L_{ij}) - \sum_j (L^*_{ji} - L_{ji}) \Big).
 
     Positives and negatives thus receive gradients of equal sum (Theorem 2). The gradient is
-    this update, not the derivative of the value.
+    this update, not the derivative of the value. The rule runs as plain Python: under
+    :func:`torch.compile` it breaks the graph, which the named losses do not.
 
     The callables get a :class:`Ranking` and return one value per positive, in ascending order
     of score. It offers, in float64 and in that order,
@@ -57,10 +58,12 @@ def error_driven_loss(
         targets: 1 positive, 0 negative, -1 ignored, in the shape of ``logits``; or class
             indices, as :func:`ap_loss` takes them.
         loss: :math:`\ell(i)`.
-        target: :math:`\ell^*(i)`, the loss of i when it is ranked properly; None for 0.
+        target: :math:`\ell^*(i)`, the loss of i when it is ranked properly; None for 0. Read as 0
+            where :math:`\ell(i)` is not above 0.
         share: :math:`p(j|i)` up to a factor, as a function >= 0 of a matrix of
             :math:`x_{ij} = s_j - s_i`, applied elementwise; None for H. A positive whose shares
-            are all 0 sends no update. With a ``share`` all pairs are visited, in bounded memory.
+            are all 0 sends no update. With a ``share`` all pairs are visited, in bounded memory
+            and in the dtype of the scores: ``torch.exp`` overflows in float32 above 88.
         normalizer: Z > 0; None for \|P\|.
         delta: half-width of the linear step, >= 0; 0 is the Heaviside step with H(0) = 1.
         class_indices: ``targets`` hold one class per row of logits.
@@ -89,7 +92,7 @@ def error_driven_loss(
         ...     best, actual = ranking.rank_among_positives, ranking.rank
         ...     return 1 / torch.log2(1 + best) - 1 / torch.log2(1 + actual)
         >>> def ideal_gain(ranking):
-        ...     return (1 / torch.log2(torch.arange(len(ranking)) + 2.0)).sum()
+        ...     return (1 / torch.log2(torch.arange(len(ranking)).double() + 2)).sum()
         >>> logits = torch.tensor([4.0, 2.0, 0.0, -2.0], requires_grad=True)
         >>> targets = torch.tensor([0, 1, 0, 1])
         >>> loss = error_driven_loss(logits, targets, gain_lost, normalizer=ideal_gain)
@@ -107,7 +110,9 @@ def error_driven_loss(
         value = _per_positive('loss', loss(ranking), ranking)
         update = value
         if target is not None:
-            update = value - _per_positive('target', target(ranking), ranking)
+            # Line 2 of Algorithm 1: nothing lost leaves nothing to aim at.
+            best = _per_positive('target', target(ranking), ranking)
+            update = value - torch.where(value > 0, best, 0.0)
         z = None if normalizer is None else normalizer(ranking)
         return Terms(value, update, share=share, normalizer=z)
 

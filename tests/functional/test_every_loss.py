@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.functional.losses import every_loss, losses_where
+from rankdet.functional import _step
+from tests.functional.losses import LOSSES, every_loss, losses_where
 from tests.functional.scenes import SCENES, Scene, make_scene
 
 every_scene = pytest.mark.parametrize('name', SCENES)
@@ -168,6 +169,25 @@ def test_backward_multiplies_the_incoming_gradient(case, name):
     assert_matches(run(case, scene, incoming=-2.5), (value, -2.5 * gradient.numpy()), 1e-12)
 
 
+@every_loss
+def test_a_second_derivative_is_refused(case):
+    scene = scene_for(case, 'random')
+    logits = scene.scores.clone().requires_grad_()
+    loss = case.function(logits, scene.targets, scene.errors)
+    (gradient,) = torch.autograd.grad(loss.exp(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        gradient.square().sum().backward()
+
+
+@every_loss
+def test_parts_of_any_size_add_up(case, monkeypatch):
+    """Values and pairs that are taken a few at a time."""
+    monkeypatch.setattr(_step, '_CHUNK', 7)
+    monkeypatch.setattr(_step, '_PAIRS', 30)
+    scene = scene_for(case, 'random')
+    assert_matches(run(case, scene), expected(case, scene), 1e-9)
+
+
 @losses_where(lambda case: case.zero_sum and not case.small)
 def test_loss_scaling_saves_small_gradients(case):
     """What underflows in float16 comes back when the loss is scaled first."""
@@ -289,7 +309,22 @@ def test_compiled_gives_the_same(case, name):
     assert_matches((loss.detach(), logits.grad), (2 * value, 2 * gradient.numpy()), 1e-12)
 
 
-@every_loss
+@pytest.mark.parametrize('name', ['ap', 'alrp', 'dr', 'ohem_sigmoid'])
+def test_compiled_takes_classes_and_images(name):
+    torch._dynamo.reset()
+    case, scene = LOSSES[name], make_scene('random')
+    labels = torch.arange(12) % 7 - 1
+    scene = Scene(scene.scores, labels, scene.errors[:, 0])
+    options = dict(class_indices=True, image_ids=torch.arange(12) // 4)
+    compiled = torch.compile(case.function, backend='aot_eager', fullgraph=True)
+    logits = scene.scores.clone().requires_grad_()
+    loss = compiled(logits, *scene[1:], **options)
+    loss.backward()
+    value, gradient = run(case, scene, **options)
+    assert_matches((loss.detach(), logits.grad), (value, gradient.numpy()), 1e-12)
+
+
+@losses_where(lambda case: case.takes_class_indices)
 def test_wrong_arguments_are_named(case):
     logits, targets, errors = make_scene('random')
     with pytest.raises(TypeError, match=r'logits must be floating, got torch\.int64'):

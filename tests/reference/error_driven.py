@@ -111,7 +111,8 @@ def algorithm_1(scores, targets, loss, share, target=None, normalizer=None, step
         best = 0.0 if target is None else target(rank_plus + h, rank_plus, h)
         value += lost
         p = share(scores[negatives] - scores[i]).numpy()
-        primary[i, negatives], ideal[i, negatives] = lost * p, best * p
+        primary[i, negatives] = lost * p
+        ideal[i, negatives] = np.where(lost * p > 0, best * p, 0)
     z = max(len(positives), 1) if normalizer is None else normalizer
     delta = ideal - primary
     return value / z, torch.from_numpy((delta.sum(1) - delta.sum(0)) / z)
