@@ -59,6 +59,7 @@ def make_losses(
 ) -> dict[str, Callable[[], Tensor]]:
     """Every loss as a call without arguments."""
     as_float = targets.float()
+    pairs = targets[: len(targets) // 2 * 2].view(-1, 2)
     losses = {
         'focal': lambda: torchvision.ops.sigmoid_focal_loss(logits, as_float, reduction='sum'),
         'ap': lambda: F.ap_loss(logits, targets),
@@ -70,6 +71,10 @@ def make_losses(
         'dr': lambda: F.dr_loss(logits, targets),
         'ohem_sigmoid': lambda: F.ohem_cross_entropy_loss(
             logits, targets, use_sigmoid=True, class_indices=False
+        ),
+        # Pairs of scores as one class and background.
+        'ohem_softmax': lambda: F.ohem_cross_entropy_loss(
+            logits[: len(pairs) * 2].view(-1, 2), 1 - pairs.amax(1)
         ),
         'approx_ap': lambda: F.approx_ap_loss(logits, targets),
         'structured_hinge': lambda: F.structured_hinge_ap_loss(logits, targets),
@@ -165,7 +170,7 @@ def benchmark(size: int, positives: int, regime: str, args: argparse.Namespace) 
     """One row per loss."""
     logits, targets, errors = make_scores(size, positives, regime, args.seed, args.device)
     losses = make_losses(logits, targets, errors, args.loop)
-    chosen = {name: losses[name] for name in args.losses if name in losses}
+    chosen = {name: losses[name] for name in args.losses}
     share = nontrivial_share(logits, targets)
     print(f'\n{regime}, {size} scores, {positives} positives, {share:.1%} non-trivial negatives')
     memory = {name: peak_bytes(loss, logits) for name, loss in chosen.items()}  # and a warm-up
@@ -207,6 +212,8 @@ def benchmark(size: int, positives: int, regime: str, args: argparse.Namespace) 
 
 
 def main() -> None:
+    names = list(make_losses(*make_scores(2, 1, 'start', 0, 'cpu'), loop=False))
+    usual = ['ap', 'auc', 'alrp', 'dr', 'ohem_sigmoid', 'focal_mmcv']
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--sizes', type=int, nargs='+', default=[2_600_000])
     parser.add_argument('--positives', type=int, nargs='+', default=[100, 1000, 10_000])
@@ -214,7 +221,8 @@ def main() -> None:
     parser.add_argument(
         '--losses',
         nargs='+',
-        default=['ap', 'auc', 'alrp', 'dr', 'ohem_sigmoid', 'focal_mmcv'],
+        choices=names,
+        default=[name for name in usual if name in names],
         help='names as printed; focal is always there',
     )
     parser.add_argument('--loop', action='store_true', help="also time Algorithm 1's loop, once")
