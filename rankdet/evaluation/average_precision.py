@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,14 @@ class CocoAP:
         return found
 
 
+def check_max_dets(max_dets: Sequence[int]) -> tuple[int, ...]:
+    """Return ``max_dets`` as a tuple if it ascends from at least 1."""
+    found = tuple(max_dets)
+    if not found or found[0] < 1 or found != tuple(sorted(set(found))):
+        raise ValueError(f'max_dets must be at least 1 and ascend, got {found}')
+    return found
+
+
 def coco_ap(matching: Matching, *, max_dets: tuple[int, ...] = (1, 10, 100)) -> CocoAP:
     """COCO's AP and AR, equal to pycocotools' ``COCOeval`` to the last bit per class.
 
@@ -86,13 +95,13 @@ def coco_ap(matching: Matching, *, max_dets: tuple[int, ...] = (1, 10, 100)) -> 
             of the matching and the one that AP is measured at.
 
     Raises:
-        ValueError: ``max_dets`` is not ascending or ends in another number than the matching.
+        ValueError: ``max_dets`` is not ascending from at least 1, or ends in another number than
+            the matching.
     """
-    max_dets = tuple(max_dets)
-    if max_dets != tuple(sorted(set(max_dets))) or max_dets[-1:] != (matching.max_dets,):
+    max_dets = check_max_dets(max_dets)
+    if max_dets[-1] != matching.max_dets:
         raise ValueError(
-            f'max_dets must ascend and end in the {matching.max_dets} of the matching, '
-            f'got {max_dets}'
+            f'max_dets must end in the {matching.max_dets} of the matching, got {max_dets}'
         )
     thresholds = [matching.threshold_index(t) for t in COCO_IOU_THRS]
     num_classes, num_areas = len(matching.gt.class_ids), len(matching.area_ranges)

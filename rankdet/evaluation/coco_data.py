@@ -125,8 +125,15 @@ def load_ground_truth(
             f'{name} has no annotations, so nothing can be measured on it; results on a test '
             'set whose annotations are withheld are packed for its server instead'
         )
-    images = dict(sorted(_by_id(content['images'], f'{name}: images').items()))
+    images = _by_id(content['images'], f'{name}: images')
+    try:
+        images = dict(sorted(images.items()))
+    except TypeError:
+        kinds = sorted({type(id).__name__ for id in images})
+        raise ValueError(f'{name}: images: ids must all be of one kind, got {kinds}') from None
     categories = _by_id(content['categories'], f'{name}: categories')
+    if unnamed := [id for id, category in categories.items() if 'name' not in category]:
+        raise ValueError(f'{name}: categories must have a name each, {unnamed[:5]} have none')
     if classes is not None:
         known = {category['name'] for category in categories.values()}
         if missing := [c for c in classes if c not in known]:
@@ -141,8 +148,12 @@ def load_ground_truth(
     if bad := [a.get('iscrowd') for a in annotations if a.get('iscrowd', 0) not in (0, 1)]:
         raise ValueError(f'{name}: iscrowd must be 0 or 1, got {bad[0]!r}')
     size = boxes[:, 2] * boxes[:, 3]
-    areas = np.array([a.get('area', s) for a, s in zip(annotations, size)], dtype=np.float64)
-    _refuse(~np.isfinite(areas), areas, f'{name}: annotations: area must be finite')
+    try:
+        areas = np.array([a.get('area', s) for a, s in zip(annotations, size)], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f'{name}: annotations: area must be a number') from None
+    wrong = ~np.isfinite(areas) | (areas < 0)
+    _refuse(wrong, areas, f'{name}: annotations: area must be finite and >= 0')
     crowd = np.array([a.get('iscrowd', 0) for a in annotations], dtype=bool)
     keep = label >= 0
     return GroundTruth(
@@ -208,9 +219,12 @@ def _by_id(entries: Any, name: str) -> dict:
     """The entries by their ids, which must be there and unique."""
     try:
         ids = [entry['id'] for entry in entries]
+        unique = set(ids)
     except (TypeError, KeyError):
-        raise ValueError(f'{name} must be a list of objects with an id') from None
-    if len(set(ids)) != len(ids):
+        raise ValueError(
+            f'{name} must be a list of objects with an id that is a number or a string'
+        ) from None
+    if len(unique) != len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
         raise ValueError(f'{name}: id {twice!r} occurs more than once')
     return {entry['id']: entry for entry in entries}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rankdet.evaluation.average_precision import CocoAP, coco_ap
+from rankdet.evaluation.average_precision import CocoAP, check_max_dets, coco_ap
 from rankdet.evaluation.coco_data import (
     Detections,
     GroundTruth,
@@ -125,8 +125,9 @@ def evaluate(
     >>> print(f'{found["AP"]:.2f} {found["AP75"]:.2f} {found["AP90"]:.2f} {found["oLRP"]:.2f}')
     0.70 1.00 0.00 0.40
     """
+    max_dets = check_max_dets(max_dets)
     gt, dt = load_pair(gt, dt, progress)
-    matching = match_for_all(gt, dt, tau=tau, max_dets=max(max_dets), progress=progress)
+    matching = match_for_all(gt, dt, tau=tau, max_dets=max_dets[-1], progress=progress)
     progress('measuring', 0, 1)
     found = evaluate_matching(matching, tau=tau, max_dets=max_dets, bounds=bounds)
     return replace(found, voc=voc_ap(gt, dt)) if voc else found
@@ -171,6 +172,7 @@ def sweep_score_thresholds(
     wrong = [thr for thr in thresholds if not np.isfinite(thr)]
     if wrong or not len(thresholds):
         raise ValueError(f'thresholds must be one or more finite numbers, got {thresholds}')
+    max_dets = check_max_dets(max_dets)
     gt, dt = load_pair(gt, dt, progress)
     idle = [thr for thr in thresholds if len(dt) and thr < dt.scores.min()]
     if len(idle) > 1:
@@ -179,7 +181,7 @@ def sweep_score_thresholds(
             'give the same numbers: the result may have been saved with a higher threshold',
             stacklevel=2,
         )
-    matching = match_for_all(gt, dt, tau=tau, max_dets=max(max_dets), progress=progress)
+    matching = match_for_all(gt, dt, tau=tau, max_dets=max_dets[-1], progress=progress)
     found = {}
     for done, thr in enumerate(thresholds, 1):
         above = matching.above(thr)

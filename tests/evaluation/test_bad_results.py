@@ -6,7 +6,12 @@ import math
 
 import pytest
 
-from rankdet.evaluation import evaluate, load_detections, load_ground_truth
+from rankdet.evaluation import (
+    evaluate,
+    load_detections,
+    load_ground_truth,
+    sweep_score_thresholds,
+)
 from tests.evaluation.scenes import make_scenes
 
 GT, RESULTS = make_scenes(0)
@@ -51,6 +56,9 @@ def test_results(results, message):
         (dict(images=[dict(id=3)]), 'annotations: .* have a image_id'),
         (dict(categories=[dict(id=2, name='a')]), 'annotations: .* have a category_id'),
         (dict(images=[dict(name='x')]), 'images must be a list of objects with an id'),
+        (dict(images=[dict(id=[3])]), 'images must be a list of objects with an id that is'),
+        (dict(images=[dict(id=3), dict(id='3')]), r"one kind, got \['int', 'str'\]"),
+        (dict(categories=[dict(id=2)]), r'categories must have a name each, \[2\] have none'),
     ],
 )
 def test_ground_truth(change, message):
@@ -63,6 +71,8 @@ def test_ground_truth(change, message):
     [
         ('iscrowd', 2, 'iscrowd must be 0 or 1, got 2'),
         ('area', math.nan, 'area must be finite'),
+        ('area', -1, r'area must be finite and >= 0, got -1.0 at entry 1'),
+        ('area', 'x', 'area must be a number'),
         ('bbox', [0, 0, 5, -5], 'width and height of a bbox must be >= 0'),
     ],
 )
@@ -71,6 +81,13 @@ def test_annotations(field, value, message):
     gt['annotations'][1][field] = value
     with pytest.raises(ValueError, match=message):
         load_ground_truth(gt)
+
+
+@pytest.mark.parametrize('max_dets', [(), (0, 100), (-5,), (100, 10), (10, 10)])
+@pytest.mark.parametrize('measure', [evaluate, sweep_score_thresholds])
+def test_max_dets_are_checked_before_anything_is_read(measure, max_dets):
+    with pytest.raises(ValueError, match='max_dets must be at least 1 and ascend'):
+        measure('absent.json', 'absent.json', max_dets=max_dets)
 
 
 def test_ground_truth_of_another_kind():
