@@ -14,6 +14,7 @@ processes, and return fractions that are not rounded: NaN where a value is undef
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
+from rankdet.evaluation.average_precision import check_max_dets
 from rankdet.evaluation.coco_data import (
     Detections,
     GroundTruth,
@@ -82,10 +84,10 @@ class _BoxMetric(BaseMetric):
         """Keep the boxes of a batch and, without ``ann_file``, its ground truth."""
         for sample in data_samples:
             pred = sample['pred_instances']
-            corners = pred['bboxes'].detach().cpu().float().numpy().reshape(-1, 4)
+            corners = pred['bboxes'].detach().cpu().double().numpy().reshape(-1, 4)
             result = dict(
                 image_id=sample['img_id'],
-                # As CocoMetric: the size is taken in single precision.
+                # As CocoMetric: the size is taken in double precision.
                 boxes=np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]),
                 scores=pred['scores'].detach().cpu().float().numpy(),
                 labels=pred['labels'].detach().cpu().numpy(),
@@ -140,6 +142,12 @@ class _BoxMetric(BaseMetric):
             raise ValueError(
                 f'{type(self).__name__}: ann_file {self.ann_file!r} does not have the images '
                 f'{unknown[:5]} ({len(unknown)} such) that were tested'
+            )
+        times = Counter(result['image_id'] for result in results)
+        if twice := [id for id, count in times.items() if count > 1]:
+            raise ValueError(
+                f'{type(self).__name__}: the images {twice[:5]} ({len(twice)} such) were tested '
+                'more than once'
             )
         labels = _stack(results, 'labels', (0,), np.int64)
         num_classes = len(gt.class_ids)
@@ -253,9 +261,9 @@ class DetectionMetric(_BoxMetric):
         bounds: bool = True,
         **kwargs,
     ) -> None:
-        super().__init__(ann_file, max_dets=max(max_dets), **kwargs)
+        self.all_max_dets = check_max_dets(max_dets)
+        super().__init__(ann_file, max_dets=self.all_max_dets[-1], **kwargs)
         self.tau = check_tau(tau)
-        self.all_max_dets = tuple(max_dets)
         self.bounds = bounds
 
     def measure(self, gt: GroundTruth, dt: Detections) -> dict[str, float]:

@@ -92,6 +92,40 @@ def test_together_in_one_evaluator(ann_file):
     assert 0 < found['voc/VOC_AP50_area'] < 1
 
 
+def test_sizes_are_taken_in_double_precision(tmp_path):
+    """In single precision the box is 65 wide, and half of the object to the last bit."""
+    compat.install()
+    from mmdet.evaluation import CocoMetric
+
+    x1, x2 = np.array([5.131997, 70.131996], np.float32).tolist()
+    box = [x1, 0.0, x2, 10.0]
+    assert x2 - x1 < 65 == np.float32(x2) - np.float32(x1)
+    gt = dict(
+        images=[dict(id=1, width=300, height=300, file_name='1.jpg')],
+        categories=[dict(id=1, name='a')],
+        annotations=[
+            dict(id=1, image_id=1, category_id=1, bbox=[x1, 0, 130, 10], area=1300, iscrowd=0)
+        ],
+    )
+    path = tmp_path / 'gt.json'
+    path.write_text(json.dumps(gt))
+    pred = dict(bboxes=torch.tensor([box]), scores=torch.ones(1), labels=torch.zeros(1).long())
+    sample = dict(img_id=1, ori_shape=(300, 300), pred_instances=pred)
+    theirs = CocoMetric(ann_file=str(path), metric='bbox')
+    ours = build('DetectionMetric', ann_file=str(path))
+    found = run(theirs, [sample], classes=('a',)) | run(ours, [sample], classes=('a',))
+    assert found['det/AP50'] == found['coco/bbox_mAP_50'] == 0
+
+
+def test_refuses_an_image_tested_twice(ann_file):
+    metric = build('LRPMetric', ann_file=ann_file)
+    samples = make_samples()
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, samples + samples[:1])
+    with pytest.raises(ValueError, match=r'images \[3\] \(1 such\) were tested more than once'):
+        metric.evaluate(len(samples) + 1)
+
+
 def test_equals_the_saved_result(ann_file, tmp_path):
     metric = build('DetectionMetric', ann_file=ann_file, outfile_prefix=str(tmp_path / 'new' / 'r'))
     found = run(metric, make_samples())
@@ -163,6 +197,8 @@ def test_refuses_images_and_classes_that_do_not_fit(ann_file):
         ('LRPMetric', dict(tau=1), 'tau must be in'),
         ('LRPMetric', dict(max_dets=0), 'max_dets must be at least 1'),
         ('DetectionMetric', dict(tau=-1), 'tau must be in'),
+        ('DetectionMetric', dict(max_dets=(100, 10)), 'max_dets must be at least 1 and ascend'),
+        ('DetectionMetric', dict(max_dets=(0, 100)), 'max_dets must be at least 1 and ascend'),
         ('VOCAPMetric', dict(iou_thr=0), 'iou_thr must be in'),
     ],
 )

@@ -82,7 +82,8 @@ def run_pycocotools(gt: dict, results: list[dict]) -> np.ndarray:
 
 
 def run_rankdet(gt: dict, results: list[dict]) -> np.ndarray:
-    return np.array([v for k, v in evaluate(gt, results).ap.summary().items() if k != 'AP90'])
+    found = evaluate(gt, results, voc=True).ap.summary()
+    return np.array([value for name, value in found.items() if name != 'AP90'])
 
 
 def cpu_name() -> str:
