@@ -218,23 +218,17 @@ def test_what_was_there_stays(tool, config, trained, tmp_path):
     assert before <= {path for path in run.rglob('*') if path.is_file()}
 
 
-# --- as processes of their own -----------------------------------------------------------------
+# --- as a process of its own -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    'options, words',
-    [
-        ([f'{TRAIN}.data_root=nowhere/'], ['nowhere/ does not exist']),
-        (['model.bbox_head.loss_cls.type=L1Loss'], ['RankRetinaHead', 'L1Loss']),
-    ],
-)
-def test_as_a_process(digits, tmp_path, options, words):
+def test_as_a_process(digits, tmp_path):
     config = tiny.write(tmp_path / 'config.py', digits)
     command = [sys.executable, cli.ROOT / 'tools/train.py', config, '--work-dir', RUN]
-    done = cli.run_alone([*command, '--cfg-options', *options], tmp_path)
+    options = ['--cfg-options', 'model.bbox_head.loss_cls.type=L1Loss']
+    done = cli.run_alone([*command, *options], tmp_path)
     lines = [line for line in done.err.splitlines() if 'error' in line.lower()]
     assert done.status == 1 and 'Traceback' not in done.err
-    assert lines == [done.err.splitlines()[-1]] and all(word in lines[0] for word in words)
+    assert lines == [done.err.splitlines()[-1]] and 'RankRetinaHead cannot take' in lines[0]
     assert not (tmp_path / RUN).exists()
 
 
