@@ -49,6 +49,16 @@ def _plain(function, **options):
     return call
 
 
+def _softmax(function):
+    """A softmax loss of two channels, the background's logit 0: the sigmoid of the other."""
+
+    def call(logits, targets, errors, **more):
+        labels = (1 - targets.long()).masked_fill(targets == -1, -1)
+        return function(torch.stack([logits, torch.zeros_like(logits)], -1), labels, **more)
+
+    return call
+
+
 def _alrp(**options):
     def call(logits, targets, errors, **more):
         loss = F.alrp_loss(logits, targets, errors, **options, **more)
@@ -150,6 +160,16 @@ LOSSES = {
         shift_invariant=False,
         zero_sum=False,
         handles_ties=False,
+    ),
+    'ohem_softmax': LossCase(
+        _softmax(F.ohem_cross_entropy_loss),
+        _oracle(ohem.ohem_sigmoid),
+        zero_without_positives=False,
+        zero_without_negatives=False,
+        shift_invariant=False,
+        zero_sum=False,
+        handles_ties=False,
+        takes_class_indices=False,
     ),
 }
 
