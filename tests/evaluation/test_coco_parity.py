@@ -125,5 +125,5 @@ def test_coco_ap_refuses_other_max_dets():
     gt, results = make_scenes(0)
     loaded = load_ground_truth(gt)
     found = match(loaded, load_detections(results, loaded), max_dets=50)
-    with pytest.raises(ValueError, match='max_dets must ascend and end in the 50'):
+    with pytest.raises(ValueError, match='max_dets must end in the 50'):
         coco_ap(found, max_dets=(1, 10, 100))
