@@ -88,7 +88,7 @@ class Ranking:
     @cached_property
     def num_negatives(self) -> Tensor:
         """|N|, trivial negatives included."""
-        return self._processes.sum(self._inputs.is_negative.sum())
+        return self._processes.sum(self._inputs.is_negative.count_nonzero())
 
     def positives_above(self, weights: Tensor) -> Tensor:
         """The sum of w_k H(x_ik) over the other positives k, for each positive i."""

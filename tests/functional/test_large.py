@@ -1,13 +1,17 @@
 """Twenty million scores with twenty thousand positives, in bounded memory."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 SCRIPT = """
-import resource, torch
-from rankdet.functional import alrp_loss, ap_loss, auc_loss
+import ctypes, torch
+from pathlib import Path
+from rankdet.functional import (
+    alrp_loss, ap_loss, auc_loss, dr_loss, ohem_cross_entropy_loss, structured_hinge_ap_loss
+)
 
 N, P = 20_000_000, 20_000
 generator = torch.Generator().manual_seed(0)
@@ -21,27 +25,38 @@ errors = torch.rand(P, generator=generator)
 logits.requires_grad_()
 
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(field):
+    status = Path('/proc/self/status').read_text()
+    return int(status.split(f'{field}:')[1].split()[0]) * 1024
 
 
-def gradient_of(loss):
-    before = peak()
+def gradient_of(loss, limit):
+    ctypes.CDLL('libc.so.6').malloc_trim(0)  # what is free but kept would serve unseen
+    Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
+    before = resident('VmRSS')
     (gradient,) = torch.autograd.grad(loss(), logits)
-    per_score = (peak() - before) / N
-    assert per_score < 24, f'{per_score} bytes per score'
+    per_score = (resident('VmHWM') - before) / N
+    print(f'{per_score:.1f} bytes per score')
+    assert per_score < limit, f'{per_score:.1f} bytes per score, at most {limit}'
+    return gradient
+
+
+def update_of(loss, limit):
+    gradient = gradient_of(loss, limit)
     assert abs(gradient.sum(dtype=torch.float64).item()) < 1e-6
     return gradient[positives].double() * -P
 
 
 found = [
-    gradient_of(loss)
-    for loss in (
-        lambda: ap_loss(logits, targets, interpolated=False),
-        lambda: auc_loss(logits, targets),
-        lambda: alrp_loss(logits, targets, errors).cls,
-    )
+    update_of(lambda: ap_loss(logits, targets, interpolated=False), 20),
+    update_of(lambda: auc_loss(logits, targets), 16),
+    update_of(lambda: alrp_loss(logits, targets, errors).cls, 16),
 ]
+gradient_of(lambda: dr_loss(logits, targets), 18)
+gradient_of(lambda: dr_loss(logits, targets, neg_ratio=3.0), 28)
+options = dict(use_sigmoid=True, class_indices=False)
+gradient_of(lambda: ohem_cross_entropy_loss(logits, targets, **options), 33)
+gradient_of(lambda: structured_hinge_ap_loss(logits, targets), 57)
 scores = logits.detach()
 own = scores[positives].double()
 for n in (0, 1, 10_007):
@@ -56,7 +71,8 @@ for n in (0, 1, 10_007):
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='measures memory as Linux does')
+@pytest.mark.skipif(not os.path.exists('/proc/self/clear_refs'), reason='only Linux tells the peak')
 def test_twenty_million_scores():
+    """All losses but ApproxAP, which visits all P x N pairs."""
     done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
