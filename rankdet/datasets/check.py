@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 from .check_coco import check_coco_file, official_source
-from .check_report import CheckReport, Options, Progress
+from .check_report import CheckReport, Options, Progress, some
 from .check_voc import check_voc_split
 from .official import COCO_CLASSES, COCO_SPLITS, VOC_CLASSES, VOC_SPLITS
 
@@ -78,7 +80,9 @@ def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
         check_voc_split(part, year, split, options=options)
         converted = year / f'instances_{split}.json'
         if converted.is_file():
-            check_coco_file(part, converted, None, classes=VOC_CLASSES, options=options)
+            # Its images are those of the list: decoded already, and not reported missing twice.
+            images, quick = year if part.ok else None, replace(options, decode=False)
+            check_coco_file(part, converted, images, classes=VOC_CLASSES, options=quick)
         elif part.ok:
             part.stop(converted, f'is missing; {official_source(converted).annotations}')
         report.parts += part.parts
@@ -90,9 +94,18 @@ def _check_coco(report: CheckReport, root: Path, options: Options) -> None:
         return root / 'annotations' / f'{stem}.json'
 
     groups = [group for group in _COCO_GROUPS if _is_begun(root, group)] or _COCO_GROUPS[:1]
-    for stem in [stem for group in groups for stem in group]:
-        folder = root / COCO_SPLITS[stem].folder
-        check_coco_file(report, path(stem), folder, classes=COCO_CLASSES, options=options)
+    for group in groups:
+        ids: dict[str, set] = {}
+        for stem in group:
+            folder = root / COCO_SPLITS[stem].folder
+            content = check_coco_file(
+                report, path(stem), folder, classes=COCO_CLASSES, options=options
+            )
+            ids[stem] = {image['id'] for image in content['images']} if content else set()
+        for one, other in combinations(group, 2):
+            if shared := ids[one] & ids[other]:
+                what = f'{len(shared)} images are in {other} too: {some(sorted(shared, key=str))}'
+                report.stop(path(one), what)
     for stem in _COCO_TESTS:
         folder = root / COCO_SPLITS[stem].folder
         if path(stem).is_file() or folder.is_dir():

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .check_report import CheckReport, Options, check_boxes, check_images, some
-from .official import COCO_SPLITS, VOC_SPLITS
+from .official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
+from .voc import Unusable, read_list
 
 
 class Source(NamedTuple):
@@ -21,12 +22,14 @@ class Source(NamedTuple):
         annotations, images: What to do where they are missing.
         expected: Number of images; None if not known.
         annotated: Whether objects belong into the file; None if not known.
+        listing: VOC's list of the images that belong into the file.
     """
 
     annotations: str = ''
     images: str = ''
     expected: int | None = None
     annotated: bool | None = None
+    listing: Path | None = None
 
 
 def official_source(ann_file: Path) -> Source:
@@ -54,6 +57,7 @@ def official_source(ann_file: Path) -> Source:
         images=f'they are in {voc.archive}',
         expected=voc.images,
         annotated=not withheld,
+        listing=ann_file.parent / 'ImageSets' / 'Main' / f'{split}.txt',
     )
 
 
@@ -65,7 +69,7 @@ def check_coco_file(
     classes: Sequence[str] | None = None,
     annotated: bool | None = None,
     options: Options | None = None,
-) -> None:
+) -> dict[str, Any] | None:
     """Check one annotation file and its images.
 
     Args:
@@ -75,6 +79,9 @@ def check_coco_file(
         classes: Names that it must have, in the order of labels; None takes its own.
         annotated: Whether it must have objects; None: unless it is known to have none.
         options: How to check.
+
+    Returns:
+        dict: The content; None where it is not in COCO's format.
     """
     options = options or Options()
     source = official_source(ann_file)
@@ -84,11 +91,11 @@ def check_coco_file(
         report.stop(image_folder, _join('folder of images is missing', source.images))
     if not ann_file.is_file():
         report.stop(ann_file, _join('annotation file is missing', source.annotations))
-        return
+        return None
     options.progress(f'reading {ann_file}', 0, 0)
     content = _read(report, ann_file, source)
     if content is None:
-        return
+        return None
     images, annotations = content['images'], content.get('annotations', [])
     report.parts.append(f'{ann_file}: {len(images)} images, {len(annotations)} objects')
     if source.expected not in (None, len(images)):
@@ -96,31 +103,60 @@ def check_coco_file(
     if annotated and not annotations:
         report.stop(ann_file, 'has no annotations')
     _check_classes(report, ann_file, content['categories'], classes)
+    _check_ids(report, ann_file, content['categories'], classes)
+    _check_listing(report, ann_file, images, source)
     _check_annotations(report, ann_file, content)
+    if annotated and annotations:
+        _check_usable(report, ann_file, annotations)
     if image_folder is not None and image_folder.is_dir():
         names = [image['file_name'] for image in images]
         sizes = [(image['width'], image['height']) for image in images]
         check_images(report, image_folder, names, sizes, source.images, options)
+    return content
 
 
 def _join(*parts: str) -> str:
     return '; '.join(part for part in parts if part)
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ''
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 1e12  # false for nan
+
+
+def _is_length(value: object) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_anything(value: object) -> bool:  # looked at later
+    return True
+
+
+_FIELDS = {
+    'images': dict(id=_is_id, file_name=_is_name, width=_is_length, height=_is_length),
+    'categories': dict(id=_is_id, name=_is_name),
+    'annotations': dict(
+        id=_is_id, image_id=_is_id, category_id=_is_id, bbox=_is_anything, area=_is_anything
+    ),
+}
+
+
 def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | None:
     """The content, or None where it is not even in the format."""
     try:
         content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         what = f'is no JSON, perhaps cut short ({path.stat().st_size} bytes: {error})'
         report.stop(path, _join(what, source.annotations))
         return None
-    fields = {
-        'images': ('id', 'file_name', 'width', 'height'),
-        'categories': ('id', 'name'),
-        'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
-    }
-    for key, needed in fields.items():
+    for key, needed in _FIELDS.items():
         entries = content.get(key) if isinstance(content, dict) else None
         if entries is None and key == 'annotations':
             continue
@@ -131,6 +167,12 @@ def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | N
             lacking = [f for f in needed if not isinstance(entry, dict) or f not in entry]
             if lacking:
                 report.stop(path, f'entry {number} of {key} has no {", ".join(lacking)}')
+                return None
+            wrong = [
+                f'{f} {entry[f]!r}' for f, is_right in needed.items() if not is_right(entry[f])
+            ]
+            if wrong:
+                report.stop(path, f'entry {number} of {key} has {", ".join(wrong)}')
                 return None
         ids = [entry['id'] for entry in entries]
         if len(set(ids)) < len(ids):
@@ -159,6 +201,57 @@ def _check_classes(
         report.warn(path, f'has categories that are not used: {some(further)}')
 
 
+def _check_ids(
+    report: CheckReport, path: Path, categories: list[dict], classes: Sequence[str] | None
+) -> None:
+    """COCO's server knows the 80 classes by ids up to 90, not by 1 to 80."""
+    if path.stem not in COCO_SPLITS or tuple(classes or ()) != COCO_CLASSES:
+        return
+    official = dict(zip(COCO_CLASSES, COCO_CATEGORY_IDS))
+    other = [
+        f'{c["name"]} {c["id"]} instead of {official[c["name"]]}'
+        for c in categories
+        if c['id'] != official.get(c['name'], c['id'])
+    ]
+    if other:
+        report.stop(path, f'{len(other)} categories do not have the id of COCO: {some(other)}')
+
+
+def _check_listing(report: CheckReport, path: Path, images: list[dict], source: Source) -> None:
+    """A converted file must have the images of VOC's list, neither more nor less."""
+    try:
+        listed = set(read_list(source.listing)) if source.listing else None
+    except (OSError, Unusable):
+        return  # reported where the list is checked
+    names = {Path(image['file_name']).stem for image in images}
+    if listed is not None and listed != names:
+        report.stop(
+            path,
+            f'does not have the images of {source.listing}: {len(listed - names)} are missing, '
+            f'{len(names - listed)} are not in the list; {source.annotations}',
+        )
+
+
+def _check_usable(report: CheckReport, path: Path, annotations: list[dict]) -> None:
+    """Whether MMDetection keeps any object: it drops those without area and ignores crowds."""
+    areas = [a['area'] for a in annotations if not _is_number(a['area'])]
+    crowds = [a['iscrowd'] for a in annotations if a.get('iscrowd', 0) not in (0, 1)]
+    for key, values, allowed in (
+        ('area', areas, 'is not a finite number'),
+        ('iscrowd', crowds, 'is not 0 or 1'),
+    ):
+        if values:
+            report.stop(path, f'{key} of {len(values)} annotations {allowed}: {some(values)}')
+    if areas or crowds:
+        return
+    flat = sum(a['area'] <= 0 for a in annotations)
+    if flat:
+        what = f'{flat} of {len(annotations)} objects have no area > 0, and MMDetection drops them'
+        report.warn(path, what)
+    if not any(a['area'] > 0 and not a.get('iscrowd', 0) for a in annotations):
+        report.stop(path, f'none of {len(annotations)} objects has an area > 0 and is no crowd')
+
+
 def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any]) -> None:
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
@@ -172,7 +265,7 @@ def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any])
             wrong['category_id'].append(annotation['category_id'])
         try:
             x, y, w, h = map(float, box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             x = y = w = h = math.nan
         if not math.isfinite(x + y + w + h):
             wrong['bbox'].append(box)

@@ -145,7 +145,7 @@ def _file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
         try:
             with os.scandir(folder / part) as entries:
                 there = {entry.name: entry for entry in entries}
-        except OSError:
+        except (OSError, ValueError):  # a name that no file can have
             continue
         for name in members:
             entry = there.get(os.path.basename(name))

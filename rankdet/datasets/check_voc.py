@@ -10,7 +10,7 @@ import numpy as np
 
 from .check_report import CheckReport, Options, check_boxes, check_images, some
 from .official import VOC_CLASSES, VOC_SPLITS
-from .voc import Unusable, parse_xml, read_box
+from .voc import Unusable, parse_xml, read_box, read_list
 
 _FOLDERS = ('Annotations', 'ImageSets/Main', 'JPEGImages')
 
@@ -43,7 +43,13 @@ def check_voc_split(
     if not listing.is_file():
         report.stop(listing, f'list of images is missing; {archive}')
         return
-    stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    try:
+        stems = read_list(listing)
+    except Unusable as problem:
+        report.stop(listing, f'{problem}; {archive}')
+        return
+    if twice := [stem for stem, times in Counter(stems).items() if times > 1]:
+        report.stop(listing, f'names {len(twice)} images more than once: {some(twice)}; {archive}')
     if official and len(stems) != official.images:
         report.warn(listing, f'has {len(stems)} images, the official number is {official.images}')
     sizes: list[tuple[int, int] | None] = [None] * len(stems)

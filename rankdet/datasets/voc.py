@@ -132,6 +132,15 @@ def decode_size(path: Path) -> tuple[int, int]:
         raise Unusable(f'image cannot be decoded ({error})') from error
 
 
+def read_list(path: Path) -> list[str]:
+    """Names in a list of ``ImageSets/Main``, in its order."""
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise Unusable(f'is no list of names: not UTF-8 ({error})') from None
+    return [line.split()[0] for line in lines if line.strip()]
+
+
 def _text(element: ElementTree.Element, path: str) -> str:
     return (element.findtext(path) or '').strip()
 
@@ -240,10 +249,11 @@ def _list_annotations(
         known = sorted(path.stem for path in listing.parent.glob('*.txt'))
         raise FileNotFoundError(f'no split {split!r}: {listing} is missing; there are {known}')
     findings, stems = [], {}
-    for line in listing.read_text(encoding='utf-8').splitlines():
-        stem = line.split()[0] if line.split() else None
-        if stem is None:
-            continue
+    try:
+        listed = read_list(listing)
+    except Unusable as problem:
+        raise ValueError(f'{listing} {problem}') from None
+    for stem in listed:
         if '/' in stem or '\\' in stem or stem in ('.', '..'):
             findings.append(Finding('image skipped', str(listing), f'{stem!r} is no plain name'))
         elif stem in stems:

@@ -1,0 +1,101 @@
+"""Files that are in the format, but that MMDetection would read otherwise than they are meant."""
+
+import pytest
+from test_check import coco, drop_last_image, edit_json, official, single, voc  # noqa: F401
+
+from rankdet.datasets.check import check_folder
+
+TRAIN = 'annotations/instances_train2017.json'
+
+
+def set_all(**values):
+    def change(content):
+        for annotation in content['annotations']:
+            annotation.update(values)
+
+    return change
+
+
+def set_first(key, **values):
+    return lambda content: content[key][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (set_first('annotations', area=None), 'area of 1 annotations is not a finite number: None'),
+        (set_first('annotations', area=float('nan')), 'area of 1 annotations is not a finite'),
+        (set_first('annotations', iscrowd=2), 'iscrowd of 1 annotations is not 0 or 1: 2'),
+        (set_all(iscrowd=1), 'none of 20 objects'),
+        (set_first('images', id=[1]), 'entry 0 of images has id [1]'),
+        (set_first('images', file_name=5), 'entry 0 of images has file_name 5'),
+        (set_first('images', width='abc'), "entry 0 of images has width 'abc'"),
+        (set_first('images', height=0), 'entry 0 of images has height 0'),
+        (set_first('annotations', category_id=[1]), 'entry 0 of annotations has category_id [1]'),
+        (set_first('annotations', bbox=[10**400, 0, 1, 1]), 'not four finite numbers'),
+        (set_first('categories', name=3), 'entry 0 of categories has name 3'),
+    ],
+)
+def test_what_mmdetection_cannot_use(coco, change, message):  # noqa: F811
+    edit_json(coco / TRAIN, change)
+    single(check_folder(coco), 'instances_train2017.json', message)
+
+
+def test_objects_without_area_are_dropped(coco):  # noqa: F811
+    edit_json(coco / TRAIN, set_first('annotations', area=0))
+    single(check_folder(coco), '1 of 20 objects have no area > 0', stops=False)
+    edit_json(coco / TRAIN, set_all(area=-1))
+    report = check_folder(coco)
+    assert [p.stops for p in report.problems] == [False, True]
+    assert 'none of 20 objects has an area > 0' in report.text()
+
+
+def test_training_images_among_those_to_test_on(coco):  # noqa: F811
+    (coco / TRAIN).write_text((coco / 'annotations/instances_val2017.json').read_text())
+    for name in ('train2017', 'val2017'):
+        for path in (coco / 'val2017').iterdir():
+            (coco / name / path.name).write_bytes(path.read_bytes())
+    single(check_folder(coco), '4 images are in instances_val2017 too: 5, 6, 7 and 1 more')
+
+
+def test_categories_numbered_from_1_to_80(coco):  # noqa: F811
+    def renumber(content):
+        ids = {category['id']: n for n, category in enumerate(content['categories'], 1)}
+        for category in content['categories']:
+            category['id'] = ids[category['id']]
+        for annotation in content['annotations']:
+            annotation['category_id'] = ids[annotation['category_id']]
+
+    edit_json(coco / TRAIN, renumber)
+    single(check_folder(coco), 'do not have the id of COCO: stop sign 12 instead of 13')
+
+
+def test_converted_files_have_the_images_of_the_list(voc):  # noqa: F811
+    path = voc / 'VOC2007/instances_trainval.json'
+    whole = path.read_text()
+    edit_json(path, set_first('images', file_name='JPEGImages/000005.jpg'))
+    report = check_folder(voc / 'VOC2007')
+    assert '1 are missing, 1 are not in the list; make it from' in report.text()
+    assert 'voc_to_coco.py' in report.text() and not report.ok
+    path.write_text(whole)
+    edit_json(path, set_first('images', file_name='nowhere/000001.jpg'))
+    single(check_folder(voc / 'VOC2007'), '1 of 4 images are missing: nowhere/000001.jpg')
+    path.write_text(whole)
+    edit_json(path, drop_last_image)
+    report = check_folder(voc / 'VOC2007')
+    assert '1 are missing, 0 are not in the list' in report.text() and not report.ok
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        (b'000001\n', 'names 1 images more than once: 000001'),
+        (b'\xff\xfe\n', 'not UTF-8'),
+    ],
+)
+def test_damaged_lists_of_voc(voc, line, message):  # noqa: F811
+    listing = voc / 'VOC2007/ImageSets/Main/trainval.txt'
+    listing.write_bytes(listing.read_bytes() + line)
+    report = check_folder(voc)
+    found = [p for p in report.problems if message in p.what]
+    assert len(found) == 1 and found[0].stops and found[0].where == str(listing)
