@@ -56,6 +56,11 @@ def show_result(out: Path, result: VocConversion, shown: int = 10) -> None:
 
 def main() -> int:
     args = parse_args()
+    lists = [Path(r, 'ImageSets/Main', f'{s}.txt') for r in args.roots for s in args.split if s]
+    missing = [str(path) for path in lists if not path.is_file()]
+    if missing:  # before the first of several files is written
+        print(f'voc_to_coco: no such split: {", ".join(missing)} is missing', file=sys.stderr)
+        return 1
     for split in args.split:
         out = Path(args.out) / f'instances_{split or "all"}.json'
         try:
