@@ -1,0 +1,425 @@
+"""The papers' tables as ``configs/<folder>/metafile.yml`` holds them: their numbers beside ours.
+
+A row has an address, ``<folder>/<table>/<row>``. Its numbers are those that the paper prints, and
+ours once they are measured. A cell that the paper prints but that the texts have lost is marked.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.fileio import load
+
+from .reproduce.columns import decimals
+
+__all__ = [
+    *('FORMATS', 'Paper', 'Row', 'Table', 'find_rows', 'find_tables', 'format_tables'),
+    *('markdown_table', 'read_metafile', 'read_papers'),
+]
+
+METAFILE = 'metafile.yml'
+FORMATS = ('markdown', 'csv', 'json')
+#: What a number of ours has to come with, or its cell stays blank.
+PROVENANCE = ('Command', 'Seed', 'Device', 'Commit', 'Date', 'Versions')
+#: Where VOC and COCO are measured; the last two by a server, which has their annotations.
+TEST_SETS = ('VOC2007 test', 'COCO minival', 'VOC2012 test', 'COCO test-dev')
+_LOST = '†'
+_LOST_NOTE = f'{_LOST} printed in the paper, lost in the texts at hand.'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        folder, table, name: its address.
+        label: how the table prints it.
+        model, config: the config that trains it; None where the paper only quotes the row.
+        options: config entries for training and test, by dotted key.
+        test_options: config entries for the test alone.
+        data, test_data: what it is trained and tested on.
+        tta: test-time augmentation.
+        paper: column to the number that the paper prints.
+        lost: columns whose number the texts have lost.
+        ours: ``Metrics`` and their provenance, or None.
+        metrics: column to the metric that measures it, where that is not the usual one.
+    """
+
+    folder: str
+    table: str
+    name: str
+    label: str
+    model: str | None = None
+    config: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    test_options: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    test_data: str | None = None
+    tta: bool = False
+    columns: tuple[str, ...] = ()
+    paper: Mapping[str, float] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    ours: Mapping[str, Any] | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return f'{self.folder}/{self.table}/{self.name}'
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """Column to our number."""
+        return (self.ours or {}).get('Metrics') or {}
+
+    @property
+    def test_env(self) -> dict[str, str]:
+        """What the data set configs read from the environment."""
+        return {'COCO_TEST': 'test-dev' if self.test_data == 'COCO test-dev' else 'minival'}
+
+    @property
+    def withheld(self) -> bool:
+        """Whether only a server can measure it."""
+        return self.test_data in TEST_SETS[2:]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: ``rows`` under ``columns``, with the paper's ``title`` and where it stands."""
+
+    folder: str
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    source: str = ''
+    data: str | None = None
+    notes: str = ''
+
+    @property
+    def address(self) -> str:
+        return f'{self.folder}/{self.name}'
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The tables of one metafile."""
+
+    folder: str
+    path: Path
+    tables: tuple[Table, ...]
+
+
+def read_papers(configs: str | os.PathLike) -> list[Paper]:
+    """Every metafile below a folder of configs.
+
+    Raises:
+        ValueError: There is none, or one is faulty.
+    """
+    paths = sorted(Path(configs).glob(f'*/{METAFILE}'))
+    if not paths:
+        raise ValueError(f'{configs} has no */{METAFILE}; it must be the folder of the configs')
+    return [read_metafile(path) for path in paths]
+
+
+def read_metafile(path: str | os.PathLike) -> Paper:
+    """Read the tables of a ``metafile.yml`` and check that they make sense.
+
+    Raises:
+        ValueError: Names the file, the row and what is wrong there.
+    """
+    path = Path(path)
+    folder = path.parent.name
+    try:
+        content = load(str(path), file_format='yml')
+    except OSError:
+        raise
+    except Exception as error:  # of YAML, whose errors take several lines
+        raise ValueError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
+    _demand(isinstance(content, dict), f'{path} must hold Collections, Models and Tables')
+    models = {}
+    for model in content.get('Models') or ():
+        name = _text(model, 'Name', f'{path}, Models')
+        _demand(name not in models, f'{path}: there are two models {name!r}')
+        models[name] = _text(model, 'Config', f'{path}, model {name!r}')
+    tables = [_table(folder, entry, models, path) for entry in content.get('Tables') or ()]
+    _all_differ([table.name for table in tables], f'{path}: there are two tables')
+    return Paper(folder, path, tuple(tables))
+
+
+def find_tables(papers: Iterable[Paper], target: str) -> list[Table]:
+    """The tables that a name stands for: ``table``, ``folder/table``, ``folder`` or ``all``.
+
+    Raises:
+        ValueError: There is none, or several folders have a table of that name.
+    """
+    tables = [table for paper in papers for table in paper.tables]
+    for fits in (
+        [table for table in tables if target in ('all', table.folder)],
+        [table for table in tables if table.address == target],
+    ):
+        if fits:
+            return fits
+    fits = [table for table in tables if table.name == target]
+    _demand(len(fits) < 2, f'{target} is in {_join(table.address for table in fits)}: say which')
+    return fits or _unknown(target, [n for t in tables for n in (t.folder, t.address, t.name)])
+
+
+def find_rows(papers: Iterable[Paper], targets: Iterable[str]) -> list[Row]:
+    """The rows that names stand for, each once: rows, tables, folders or ``all``.
+
+    Raises:
+        ValueError: A name is unknown, or several tables fit.
+    """
+    papers, found = list(papers), {}
+    tables = [table for paper in papers for table in paper.tables]
+    names = [name for table in tables for name in (table.folder, table.address, table.name)]
+    rows = [row for table in tables for row in table.rows]
+    for target in targets:
+        fits = [row for row in rows if target in (row.address, f'{row.table}/{row.name}')]
+        _demand(len(fits) < 2, f'{target} is {_join(row.address for row in fits)}: say which')
+        if not fits and (target == 'all' or target in names):
+            fits = [row for table in find_tables(papers, target) for row in table.rows]
+        if not fits:
+            _unknown(target, [*names, *(row.address for row in rows)])
+        found |= {row.address: row for row in fits}
+    return list(found.values())
+
+
+def format_tables(tables: Iterable[Table], style: str = 'markdown') -> str:
+    """Tables with the paper's numbers, ours and the difference, ready to print.
+
+    Args:
+        tables: What to show.
+        style: 'markdown', 'csv' (one header for each table) or 'json' (a list).
+
+    Raises:
+        ValueError: The style is another.
+    """
+    tables = list(tables)
+    if style == 'markdown':
+        return '\n\n'.join(map(_page, tables))
+    if style == 'csv':
+        return '\n\n'.join(map(_csv, tables))
+    if style == 'json':
+        return json.dumps(list(map(_as_dict, tables)), indent=2, allow_nan=False)
+    raise ValueError(f'style must be one of {FORMATS}, got {style!r}')
+
+
+def markdown_table(table: Table) -> str:
+    """A Markdown table: after each column of the paper ours, with the difference in brackets.
+
+    What is not measured, or not printed, stays blank; what the texts have lost is marked.
+
+    >>> row = Row('p', 't', 'a', 'delta = 1', columns=('AP',), paper={'AP': 53.1})
+    >>> print(markdown_table(Table('p', 't', 'A table', ('AP',), (row,))))
+    |           |   AP | ours |
+    | --------- | ---: | ---: |
+    | delta = 1 | 53.1 |      |
+    """
+    header = ['', *(cell for column in table.columns for cell in (column, 'ours'))]
+    body = [
+        [row.label, *(cell for column in table.columns for cell in _two_cells(row, column))]
+        for row in table.rows
+    ]
+    cells = [[cell.replace('|', r'\|') for cell in line] for line in [header, *body]]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [
+        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]
+        for line in cells
+    ]
+    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
+    text = '\n'.join('| ' + ' | '.join(line) + ' |' for line in [lines[0], rule, *lines[1:]])
+    return f'{text}\n\n{_LOST_NOTE}' if any(row.lost for row in table.rows) else text
+
+
+def _page(table: Table) -> str:
+    parts = [f'### {table.address}: {table.title}']
+    parts += [part for part in (table.source, table.notes.strip()) if part]
+    parts.append(markdown_table(table))
+    for row in table.rows:
+        if row.ours:
+            facts = [f'{key.lower()} {row.ours[key]}' for key in PROVENANCE if key in row.ours]
+            parts.append(f'{row.label}: {"; ".join(facts)}')
+    return '\n\n'.join(parts)
+
+
+def _two_cells(row: Row, column: str) -> tuple[str, str]:
+    printed, ours, difference = _cell(row, column)
+    digits = decimals(column)
+    left = _LOST if column in row.lost else '' if printed is None else f'{printed:.{digits}f}'
+    right = '' if ours is None else f'{ours:.{digits}f}'
+    return left, right if difference is None else f'{right} ({difference:+.{digits}f})'
+
+
+def _cell(row: Row, column: str) -> tuple[float | None, float | None, float | None]:
+    """The paper's number, ours, and how much ours is above it, as far as they are printed."""
+    printed, ours = row.paper.get(column), row.measured.get(column)
+    if printed is None or ours is None:
+        return printed, ours, None
+    digits = decimals(column)
+    return printed, ours, round(round(ours, digits) - printed, digits) + 0.0  # + 0.0: no -0.0
+
+
+def _csv(table: Table) -> str:
+    kinds = ('paper', 'ours', 'difference')
+    header = ['row', 'label', *(f'{column} {kind}' for column in table.columns for kind in kinds)]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow([*header, 'lost', *map(str.lower, PROVENANCE)])
+    for row in table.rows:
+        numbers = [value for column in table.columns for value in _cell(row, column)]
+        source = [(row.ours or {}).get(key, '') for key in PROVENANCE]
+        writer.writerow([row.address, row.label, *numbers, ' '.join(row.lost), *source])
+    return file.getvalue().rstrip('\n')
+
+
+def _as_dict(table: Table) -> dict:
+    kinds = ('paper', 'ours', 'difference')
+    rows = [
+        dict(
+            row=row.address,
+            label=row.label,
+            numbers={column: dict(zip(kinds, _cell(row, column))) for column in table.columns},
+            lost=list(row.lost),
+            provenance={k: row.ours[k] for k in PROVENANCE if k in row.ours} if row.ours else None,
+        )
+        for row in table.rows
+    ]
+    return dict(table=table.address, title=table.title, source=table.source, rows=rows)
+
+
+def _table(folder: str, entry: Any, models: Mapping[str, str], path: Path) -> Table:
+    name = _address_part(entry, f'{path}, Tables')
+    where = f'{path}, table {name!r}'
+    columns = tuple(entry.get('Columns') or ())
+    _demand(columns and all(isinstance(c, str) for c in columns), f'{where}: no list Columns')
+    _all_differ(columns, f'{where}: there are two columns')
+    rows = tuple(_row(folder, name, entry, row, models, path) for row in entry.get('Rows') or ())
+    _demand(rows, f'{where}: no list Rows')
+    _all_differ([row.name for row in rows], f'{where}: there are two rows')
+    return Table(
+        folder,
+        name,
+        _text(entry, 'Title', where),
+        columns,
+        rows,
+        source=str(entry.get('Source') or ''),
+        data=entry.get('Data'),
+        notes=_notes(entry.get('Notes')),
+    )
+
+
+def _row(
+    folder: str, table: str, entry: Mapping, row: Any, models: Mapping[str, str], path: Path
+) -> Row:
+    name = _address_part(row, f'{path}, rows of table {table!r}')
+    where = f'{path}, row {table}/{name}'
+    columns = tuple(entry['Columns'])
+    model = row.get('Model')
+    _demand(model is None or model in models, f'{where}: there is no model {model!r} in Models')
+    options, test_options = (_mapping(row, key, where) for key in ('Options', 'Test Options'))
+    printed = _mapping(row, 'Paper', where)
+    metrics = _mapping(entry, 'Metrics', where) | _mapping(row, 'Metrics', where)
+    lost = [column for column, value in printed.items() if value is None]
+    lost += [column for column in row.get('Lost') or () if column not in lost]
+    numbers = {column: value for column, value in printed.items() if value is not None}
+    ours = row.get('Ours')
+    for key, known in (('Paper', printed), ('Lost', lost), ('Metrics', metrics)):
+        unknown = [column for column in known if column not in columns]
+        _demand(not unknown, f'{where}: {key} has {unknown}, which Columns {columns} lack')
+    for column, value in numbers.items():
+        _demand(_is_number(value), f'{where}: Paper {column} must be a number, got {value!r}')
+        _demand(column not in lost, f'{where}: {column} is both printed and lost')
+    _demand(model or not ours, f'{where}: Ours without a Model')
+    test_data = row.get('Test Data', entry.get('Test Data'))
+    known = test_data in TEST_SETS or not str(test_data).startswith(('VOC', 'COCO'))
+    _demand(known, f'{where}: Test Data must be one of {TEST_SETS}, got {test_data!r}')
+    _check_ours(ours, columns, where)
+    return Row(
+        folder,
+        table,
+        name,
+        str(row.get('Label') or name),
+        model=model,
+        config=models.get(model),
+        options=options,
+        test_options=test_options,
+        data=row.get('Data', entry.get('Data')),
+        test_data=test_data,
+        tta=bool(row.get('TTA')),
+        columns=columns,
+        paper=numbers,
+        lost=tuple(lost),
+        ours=ours,
+        metrics=metrics,
+    )
+
+
+def _check_ours(ours: Any, columns: tuple[str, ...], where: str) -> None:
+    if ours is None:
+        return
+    _demand(isinstance(ours, dict), f'{where}: Ours must be null or a mapping, got {ours!r}')
+    lacking = [key for key in ('Metrics', *PROVENANCE) if not ours.get(key) and ours.get(key) != 0]
+    _demand(not lacking, f'{where}: Ours lacks {_join(lacking)}; no number stands without them')
+    metrics = _mapping(ours, 'Metrics', where)
+    wrong = {c: v for c, v in metrics.items() if c not in columns or not _is_number(v)}
+    _demand(not wrong, f'{where}: Metrics of Ours must be numbers of {columns}, got {wrong}')
+
+
+def _address_part(entry: Any, where: str) -> str:
+    name = _text(entry, 'Name', where)
+    _demand(name.strip('/') and '/' not in name, f'{where}: Name must have no "/", got {name!r}')
+    return name
+
+
+def _text(entry: Any, key: str, where: str) -> str:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    # 0.50 unquoted would become 0.5: a name is what is written.
+    good = isinstance(value, str) and value.strip()
+    return value if good else _demand(False, f'{where}: {key} must be text, got {value!r}')
+
+
+def _mapping(entry: Mapping, key: str, where: str) -> dict:
+    value = entry.get(key) or {}
+    _demand(isinstance(value, dict), f'{where}: {key} must be a mapping, got {value!r}')
+    return value
+
+
+def _notes(value: Any) -> str:
+    return '\n'.join(map(str, value)) if isinstance(value, list) else str(value or '')
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _all_differ(names: Iterable[str], what: str) -> None:
+    names = list(names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    _demand(not twice, f'{what} {_join(map(repr, twice))}')
+
+
+def _unknown(target: str, names: Iterable[str]) -> list:
+    names = sorted(set(names))
+    near = difflib.get_close_matches(target, names, n=3, cutoff=0.4)
+    hint = f'nearest: {", ".join(near)}' if near else 'see: tools/reproduce.py list'
+    raise ValueError(f'there is no table or row {target!r}; {hint}')
+
+
+def _join(names: Iterable[str]) -> str:
+    return ', '.join(names)
+
+
+def _demand(condition: Any, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

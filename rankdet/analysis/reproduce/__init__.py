@@ -1,0 +1,1 @@
+"""From rows of the papers' tables to trainings, tests and recorded results."""
