@@ -22,7 +22,9 @@ from .preflight import (
     dataset_classes,
     leaf_datasets,
     naming_empty_images,
+    read_checkpoint,
 )
+from .seeded_iterations import SeededIterations
 from .work_dir import NewWorkDir
 
 WORK_DIRS = 'work_dirs'
@@ -105,9 +107,12 @@ def train(
             raise UserError(f'checkpoint {resume} does not exist or was cut short')
         cfg.resume = checkpoint is not None
         cfg.load_from = None if checkpoint is None else str(checkpoint)
+    if cfg.get('resume') and cfg.get('load_from'):
+        _keep_seed(cfg)
     with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
+        runner.register_hook(SeededIterations())
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
         elif resume:
@@ -199,6 +204,17 @@ def _run_without_gpu(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
     elif not torch.distributed.is_initialized():
         init_dist(cfg.launcher, backend='gloo')
+
+
+def _keep_seed(cfg: Config) -> None:
+    """Go on with the seed that a run without one in its config was given.
+
+    MMEngine takes it from the checkpoint too, but after the sampler has drawn another.
+    """
+    randomness = cfg.setdefault('randomness', ConfigDict())
+    if randomness.get('seed') is None:
+        _, meta = read_checkpoint(cfg.load_from)
+        randomness.seed = meta.get('seed')
 
 
 def _augment_at_test(cfg: Config) -> None:

@@ -1,72 +1,53 @@
 """Two CPU processes through the launch scripts train one model and measure one result."""
 
-import hashlib
 import json
 import socket
 
 import pytest
+import torch
 
 from rankdet.engine import launch
 from tests.engine import tiny
+from tests.engine.witness import KILL_AT
 from tests.tools import cli
 
-HOOK = '''
-import hashlib
-from pathlib import Path
-
-import torch.distributed as dist
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-
-
-@HOOKS.register_module()
-class Witness(Hook):
-    """Each process leaves what it holds at the end, and which images it saw."""
-
-    seen = ()
-
-    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-        self.seen += tuple(sample.img_id for sample in data_batch['data_samples'])
-
-    def after_train(self, runner):
-        digest = hashlib.sha256()
-        for _, value in sorted(runner.model.module.named_parameters()):
-            digest.update(value.detach().numpy().tobytes())
-        path = Path(runner.work_dir) / f'process_{dist.get_rank()}.txt'
-        path.write_text(' '.join([digest.hexdigest(), *map(str, self.seen)]))
-'''
+RATE, BATCH, BASE_BATCH = 0.002, 2, 8  # of the tiny configs; one image on each process
 
 
 @pytest.fixture(scope='module')
-def run(digits, tmp_path_factory):
-    """The folder of a run of two processes: one epoch of six images, one image a step each."""
+def folder(digits, tmp_path_factory):
+    """A config of two epochs of three steps: both stages of Faster R-CNN rank, in one scope, and
+    their samplers draw."""
     folder = tmp_path_factory.mktemp('distributed')
-    (folder / 'witness.py').write_text(HOOK)
-    config = tiny.write(
+    tiny.write(
         folder / 'config.py',
         digits,
+        config=tiny.FASTER_RCNN,
+        **tiny.RANDOM_SAMPLING,
+        model__rpn_head__loss_cls__scope='global',
+        model__roi_head__bbox_head__loss_cls__scope='global',
         train_dataloader__batch_size=1,
-        train_cfg__max_epochs=1,
-        train_cfg__val_interval=1,
-        custom_hooks=[dict(type='Witness')],
-        custom_imports=dict(imports=['rankdet.plugin', 'witness']),
+        param_scheduler=[],
+        custom_hooks=[dict(type='SelfBalanceHook'), dict(type='Witness'), dict(type='Killer')],
+        custom_imports=dict(imports=['rankdet.plugin', 'tests.engine.witness']),
     )
-    call('dist_train.sh', config, 2, '--work-dir', folder / 'run')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def run(folder):
+    """The folder of a run without a break."""
+    done = call('dist_train.sh', folder, 2, '--work-dir', folder / 'run', '--auto-scale-lr')
+    assert done.status == 0, done.err[-3000:]
     return folder / 'run'
 
 
-def call(script, config, *arguments):
+def call(script, folder, *arguments, **environment):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    done = cli.run_alone(
-        ['bash', cli.ROOT / 'tools' / script, config, *arguments],
-        config.parent,
-        PORT=str(port),
-        PYTHONPATH=str(config.parent),
-    )
-    assert done.status == 0, done.err[-3000:]
-    return done
+    command = ['bash', cli.ROOT / 'tools' / script, folder / 'config.py', *arguments]
+    return cli.run_alone(command, folder, PORT=str(port), PYTHONPATH=str(cli.ROOT), **environment)
 
 
 def records(run):
@@ -74,32 +55,64 @@ def records(run):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_both_ends_hold_the_same_weights(run):
-    first, second = ((run / f'process_{rank}.txt').read_text().split() for rank in (0, 1))
-    assert first[0] == second[0]
-    saved, digest = tiny.weights(run / 'epoch_1.pth'), hashlib.sha256()
-    model = launch.Runner.from_cfg(tiny.load(run.parent, run.parent / 'other')).model
-    for name, _ in sorted(model.named_parameters()):
-        digest.update(saved[name].numpy().tobytes())
-    assert digest.hexdigest() == first[0]
-    assert sorted(first[1:] + second[1:]) == ['1', '2', '3', '4', '5', '6']  # each image once
+def witnesses(run):
+    return [torch.load(run / f'process_{rank}.witness') for rank in (0, 1)]
+
+
+def assert_same(state, other):
+    assert state.keys() == other.keys()
+    for key, value in state.items():
+        assert torch.equal(value, other[key]), key
+
+
+def test_both_ends_hold_the_same_weights_and_balance(run):
+    first, second = witnesses(run)
+    assert_same(first['state'], second['state'])
+    assert_same(first['state'], tiny.weights(run / 'epoch_2.pth'))
+    balance = [value for key, value in first['state'].items() if key.endswith('sb_weight')]
+    assert len(balance) == 2 and all(value not in (0, 50) for value in balance)
+
+
+def test_every_image_is_seen_once_an_epoch(run):
+    first, second = (witness['seen'] for witness in witnesses(run))
+    for epoch in (slice(0, 3), slice(3, 6)):
+        assert sorted(first[epoch] + second[epoch]) == [1, 2, 3, 4, 5, 6]
 
 
 def test_one_process_writes_the_log(run):
     losses = [record for record in records(run) if 'loss' in record]
-    assert [record['step'] for record in losses] == [1, 2, 3]
+    assert [record['step'] for record in losses] == [1, 2, 3, 4, 5, 6]
     assert len(list(run.glob('*/*.log'))) == 1
 
 
-def test_the_measure_is_that_of_one_process(run, digits, tmp_path):
+def test_the_rate_counts_the_images_of_all_processes(run):
+    rates = [record['lr'] for record in records(run) if 'lr' in record]
+    assert rates == pytest.approx([RATE * BATCH / BASE_BATCH] * 6)
+
+
+def test_the_measure_is_that_of_one_process(run, folder, digits, tmp_path):
     """Three images over two processes: the one that fills up the last batch counts once."""
-    config = tiny.write(tmp_path / 'config.py', digits)
-    call('dist_test.sh', config, run / 'epoch_1.pth', 2, '--work-dir', tmp_path / 'two')
+    checkpoint = run / 'epoch_2.pth'
+    done = call('dist_test.sh', folder, checkpoint, 2, '--work-dir', tmp_path / 'two')
+    assert done.status == 0, done.err[-3000:]
     (path,) = (tmp_path / 'two').glob('*/*.json')
     (line,) = path.read_text().splitlines()
     two = json.loads(line)
-    one = launch.test(tiny.load(digits, tmp_path / 'one'), str(run / 'epoch_1.pth'))
-    assert {key: two[key] for key in one} == pytest.approx(one)
+    cfg = tiny.load(digits, tmp_path / 'one', config=tiny.FASTER_RCNN)
+    one = launch.test(cfg, str(checkpoint))
+    assert one and {key: two[key] for key in one} == pytest.approx(one)
+
+
+def test_killed_processes_go_on_where_they_were(run, folder, tmp_path):
+    """SIGKILL in the second step of the second epoch, then --resume."""
+    arguments = ['dist_train.sh', folder, 2, '--work-dir', tmp_path / 'run', '--auto-scale-lr']
+    assert call(*arguments, **{KILL_AT: '5'}).status != 0
+    assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == ['epoch_1.pth']
+    done = call(*arguments, '--resume')
+    assert done.status == 0, done.err[-3000:]
+    for whole, resumed in zip(witnesses(run), witnesses(tmp_path / 'run')):
+        assert_same(whole['state'], resumed['state'])
+        assert resumed['seen'] == whole['seen'][3:]
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])

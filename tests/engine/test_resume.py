@@ -1,11 +1,15 @@
 """A run that was interrupted ends with the weights of one that was not, bit for bit."""
 
 import shutil
+import sys
 
 import pytest
 import torch
 
+from rankdet.engine.seeded_iterations import SeededIterations
 from tests.engine import tiny
+from tests.engine.witness import KILL_AT
+from tests.tools import cli
 
 LOADERS = [(0, False), (2, False), (2, True)]  # workers, persistent
 UNSEEDED = dict(  # what MMDetection's own configs do
@@ -20,6 +24,26 @@ BY_ITERATION = dict(
     default_hooks__checkpoint__interval=4,  # in the middle of the second epoch
     log_processor__by_epoch=False,
     param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=6)],
+)
+
+# Two stages by aLRP Loss whose samplers draw, and a backbone that drops blocks of features.
+DRAWING = tiny.RANDOM_SAMPLING | dict(
+    config=tiny.FASTER_RCNN,
+    model__backbone__depth=50,
+    model__neck__in_channels=[32, 64],
+    model__backbone__plugins=[
+        dict(
+            cfg=dict(type='DropBlock', drop_prob=0.3, block_size=3, warmup_iters=0, postfix=''),
+            stages=(False, True),
+            position='after_conv3',
+        )
+    ],
+    custom_hooks=[dict(type='SelfBalanceHook')],
+)
+DRAWING_BY_ITERATION = (
+    DRAWING
+    | BY_ITERATION  # the checkpoint lies in the middle of the second period of self-balancing
+    | dict(custom_hooks=[dict(type='SelfBalanceHook', by_epoch=False, interval=3)])
 )
 
 
@@ -71,6 +95,62 @@ def test_by_iteration(digits, tmp_path):
     copy = interrupted(run, tmp_path / 'copy', 'iter_7.pth')
     tiny.train(tiny.load(digits, copy, **BY_ITERATION, **loader(2, True)), resume='auto')
     assert_same(run / 'iter_7.pth', copy / 'iter_7.pth')
+
+
+@pytest.mark.parametrize(
+    'options, last',
+    [(DRAWING, 'epoch_2.pth'), (DRAWING_BY_ITERATION, 'iter_7.pth')],
+    ids=['epochs', 'iterations'],
+)
+def test_a_model_that_draws_random_numbers(digits, tmp_path, options, last):
+    run = tiny.train(tiny.load(digits, tmp_path / 'run', **options))
+    copy = interrupted(run, tmp_path / 'copy', last)
+    tiny.train(tiny.load(digits, copy, **options), resume='auto')
+    assert_same(run / last, copy / last)
+    balance = [v for key, v in tiny.weights(copy / last).items() if key.endswith('sb_weight')]
+    assert len(balance) == 2 and all(value != 50 for value in balance)
+
+
+def test_the_seeded_iterations_are_what_makes_it_so(digits, tmp_path, monkeypatch):
+    """The same check fails without them: the draws of this model matter."""
+    monkeypatch.setattr(SeededIterations, 'before_train_iter', lambda *_, **__: None)
+    with pytest.raises(AssertionError):
+        test_a_model_that_draws_random_numbers(digits, tmp_path, DRAWING, 'epoch_2.pth')
+
+
+def test_a_seed_that_no_config_names(digits, tmp_path):
+    """MMEngine draws one and saves it; the resumed run takes it up from its first image on."""
+    options = DRAWING | dict(randomness__seed=None)
+    run = tiny.train(tiny.load(digits, tmp_path / 'run', **options))
+    copy = interrupted(run, tmp_path / 'copy', 'epoch_2.pth')
+    tiny.train(tiny.load(digits, copy, **options), resume='auto')
+    assert_same(run / 'epoch_2.pth', copy / 'epoch_2.pth')
+
+
+def test_a_killed_run(digits, tmp_path):
+    """SIGKILL in the middle of the third epoch; the newest checkpoint was not written to its end.
+
+    A process of its own is killed and another resumes; this one runs without a break.
+    """
+    options = DRAWING_BY_ITERATION | dict(
+        train_cfg__max_iters=8,
+        default_hooks__checkpoint__interval=2,
+        custom_imports=dict(imports=['rankdet.plugin', 'tests.engine.witness']),
+    )
+    options['custom_hooks'] = [*options['custom_hooks'], dict(type='Killer')]
+    config = tiny.write(tmp_path / 'config.py', digits, **options)
+    command = [sys.executable, cli.ROOT / 'tools/train.py', config, '--work-dir', tmp_path / 'run']
+    environment = dict(PYTHONPATH=str(cli.ROOT))
+    killed = cli.run_alone(command, tmp_path, **environment, **{KILL_AT: '7'})
+    assert killed.status == -9
+    cut = tmp_path / 'run/iter_6.pth'
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    done = cli.run_alone([*command, '--resume'], tmp_path, **environment)
+    assert done.status == 0, done.err[-3000:]
+    assert f'{cut} was cut short' in done.out + done.err
+    assert 'resumed epoch: 0, iter: 4' in done.out + done.err
+    whole = tiny.train(tiny.load(digits, tmp_path / 'whole', **options))
+    assert_same(whole / 'iter_8.pth', tmp_path / 'run/iter_8.pth')
 
 
 def test_the_seeded_samples_are_what_makes_it_so(whole, digits, tmp_path):

@@ -15,7 +15,17 @@ from rankdet.datasets.digits import make_digits
 from rankdet.engine import launch
 
 CONFIG = Path(__file__).with_name('tiny_config.py')
+FASTER_RCNN = Path(__file__).with_name('tiny_faster_rcnn.py')
 TRAIN, VAL, SIZE = 6, 3, 96
+# Both stages of the tiny Faster R-CNN draw the anchors and proposals that they train on.
+_SAMPLER = dict(
+    _delete_=True, type='RandomSampler', num=24, pos_fraction=0.5, neg_pos_ub=-1,
+    add_gt_as_proposals=False,
+)  # fmt: skip
+RANDOM_SAMPLING = dict(
+    model__train_cfg__rpn__sampler=_SAMPLER,
+    model__train_cfg__rcnn__sampler=_SAMPLER | dict(add_gt_as_proposals=True),
+)
 _names = itertools.count()
 
 
@@ -38,18 +48,18 @@ def at(data: Path) -> dict:
     }
 
 
-def load(data: Path, work_dir: Path, **overrides) -> Config:
-    """The tiny config on this data; dots of a key are written as double underscores."""
+def load(data: Path, work_dir: Path, config: Path = CONFIG, **overrides) -> Config:
+    """A tiny config on this data; dots of a key are written as double underscores."""
     # A copy: merging takes _delete_ out of what it is given.
     options = {key.replace('__', '.'): value for key, value in deepcopy(overrides).items()}
     # MMEngine keeps loggers and visualizers by name, and a time stamp is unique by second only.
     name = f'tiny-{next(_names)}'
     options |= {'experiment_name': name, 'visualizer.name': name}
-    return launch.load_config(str(CONFIG), work_dir=str(work_dir), cfg_options=at(data) | options)
+    return launch.load_config(str(config), work_dir=str(work_dir), cfg_options=at(data) | options)
 
 
 def write(path: Path, data: Path, **overrides) -> Path:
-    """The tiny config on this data as a file of its own."""
+    """A tiny config on this data as a file of its own."""
     cfg = load(data, path.parent / 'run', **overrides)
     for name in ('launcher', 'work_dir'):
         cfg.pop(name)
