@@ -3,7 +3,11 @@
 Nothing is lost silently: whatever is skipped, clipped or doubtful is listed with file and reason.
 
 Pixel coordinates. VOC counts pixels from 1 and includes both ends, COCO measures distances from the
-image's corner. The box of the pixels xmin..xmax therefore starts at xmin - 1 and ends at xmax.
+image's corner. The box of the pixels xmin..xmax therefore starts at xmin - 1 and ends at xmax. It
+is xmax - xmin + 1 wide, as in the development kit; one with xmax == xmin is a pixel wide, and
+counts. Dropped and listed are xmax < xmin, ymax < ymin, and boxes of a single pixel, slips of the
+mouse (which the kit would count). Where coordinates are measured from the corner already
+(``zero_based``), xmax == xmin is an empty box and dropped.
 
 Difficult objects become ``iscrowd=1`` (and keep ``difficult=1``). This is the one flag that both
 sides understand: MMDetection puts such boxes into ``gt_instances_ignore``, so an assigner with
@@ -17,7 +21,6 @@ IoU.
 from __future__ import annotations
 
 import json
-import math
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -26,10 +29,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from xml.parsers import expat
+from typing import Any
 
-__all__ = ['Finding', 'VocConversion', 'voc_to_coco']
+from .official import VOC_CLASSES, VOC_SPLITS
+from .voc_files import (
+    Unusable,
+    clip_box,
+    decode_size,
+    parse_xml,
+    read_box,
+    read_list,
+    text_of,
+)
 
+__all__ = ['Finding', 'VocConversion', 'convert_voc', 'voc_to_coco']
+
+#: Called as ``progress(stage, done, total)``.
+Progress = Callable[[str, int, int], None]
+
+#: Folders with the 20 classes of VOC, unless others are given.
+_OFFICIAL_YEARS = sorted({year for year, _ in VOC_SPLITS})
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 
 
@@ -53,9 +72,10 @@ class Finding:
 
 @dataclass
 class VocConversion:
-    """What :func:`voc_to_coco` did.
+    """What :func:`convert_voc` made.
 
     Attributes:
+        coco: The content of the JSON file.
         classes: Class names in the order of their category ids (1, 2, ...).
         image_prefix: Folder that the file names are relative to.
         images, annotations, difficult, empty: Numbers of images, of annotations, of difficult ones
@@ -63,6 +83,7 @@ class VocConversion:
         findings: Everything that was skipped, clipped or doubtful.
     """
 
+    coco: dict[str, Any] = field(repr=False)
     classes: tuple[str, ...]
     image_prefix: Path
     images: int = 0
@@ -81,9 +102,15 @@ class VocConversion:
         ]
         return ', '.join(counts)
 
+    def write(self, out_file: str | os.PathLike) -> None:
+        """Write ``out_file``, and beside it ``<stem>.report.txt`` with every finding.
 
-class Unusable(Exception):
-    """Why an image or an object cannot be used."""
+        Both appear complete or not at all.
+        """
+        out_file = Path(out_file)
+        report = ''.join(f'{line}\n' for line in (self.summary(), *self.findings))
+        write_whole(out_file.with_name(f'{out_file.stem}.report.txt'), report)
+        write_whole(out_file, json.dumps(self.coco, ensure_ascii=False, allow_nan=False) + '\n')
 
 
 @dataclass
@@ -97,80 +124,6 @@ class _Record:
 
 
 # --- reading -----------------------------------------------------------------------------------
-
-
-def parse_xml(path: Path) -> ElementTree.Element:
-    """Parse an annotation; a document type, the door to entity bombs, is refused unread."""
-
-    def refuse(*_):
-        raise Unusable('declares a document type (DOCTYPE), which is refused')
-
-    try:
-        content = path.read_bytes()
-        guard = expat.ParserCreate()
-        guard.StartDoctypeDeclHandler = refuse
-        guard.Parse(content, True)
-        return ElementTree.fromstring(content)
-    except OSError as error:
-        raise Unusable(f'cannot be read ({error.strerror})') from error
-    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise Unusable(f'is no valid XML ({error})') from error
-
-
-def decode_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image as a training pipeline sees it, after decoding all of it."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # on its side, by EXIF
-            return image.size[::-1] if turned else image.size
-    except Image.DecompressionBombError as error:
-        raise Unusable(f'image is too large ({error})') from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise Unusable(f'image cannot be decoded ({error})') from error
-
-
-def read_list(path: Path) -> list[str]:
-    """Names in a list of ``ImageSets/Main``, in its order."""
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as error:
-        raise Unusable(f'is no list of names: not UTF-8 ({error})') from None
-    return [line.split()[0] for line in lines if line.strip()]
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or '').strip()
-
-
-def read_box(element: ElementTree.Element, zero_based: bool) -> list[float]:
-    """x1, y1, x2, y2 measured from the image's corner."""
-    if element.find('bndbox') is None:
-        raise Unusable('has no bndbox')
-    corners = []
-    for name in ('xmin', 'ymin', 'xmax', 'ymax'):
-        text = _text(element, f'bndbox/{name}')
-        try:
-            corners.append(float(text))
-        except ValueError:
-            raise Unusable(f'{name} is {text!r}, not a number') from None
-        if not math.isfinite(corners[-1]):
-            raise Unusable(f'{name} is {text!r}, not a finite number')
-    x1, y1, x2, y2 = corners
-    if x2 <= x1 or y2 <= y1:
-        raise Unusable(f'box {corners} is degenerate: xmax <= xmin or ymax <= ymin')
-    return corners if zero_based else [x1 - 1, y1 - 1, x2, y2]
-
-
-def clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
-    clipped = [min(max(value, 0.0), float(size[axis % 2])) for axis, value in enumerate(box)]
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise Unusable(f'box {box} lies outside the image of {size[0]} x {size[1]}')
-    if clipped[2] - clipped[0] < 1 or clipped[3] - clipped[1] < 1:
-        raise Unusable(f'box {box} covers less than a pixel of the image')
-    return clipped
 
 
 def _read_record(
@@ -197,16 +150,16 @@ def _read_record(
     record.path = found[0]
 
     # Only ever compared: the image is looked up by the annotation's own name.
-    named = _text(tree, 'filename')
+    named = text_of(tree, 'filename')
     if named and Path(named).stem != xml.stem:
         report('note', f'filename says {named!r}, used {record.path.name}')
-    stated = [_text(tree, 'size/width'), _text(tree, 'size/height')]
+    stated = [text_of(tree, 'size/width'), text_of(tree, 'size/height')]
     actual = [str(length) for length in record.size]
     if any(stated) and stated != actual:
         report('note', f'size says {" x ".join(stated)}, image is {" x ".join(actual)}')
 
     for number, element in enumerate(tree.findall('object'), 1):
-        name = _text(element, 'name')
+        name = text_of(element, 'name')
         label = f'object {number} ({name or "no name"})'
         try:
             if not name:
@@ -218,7 +171,7 @@ def _read_record(
             continue
         if clipped != box:
             report('object clipped', f'{label}: {box} to {clipped}')
-        difficult = _text(element, 'difficult') or '0'
+        difficult = text_of(element, 'difficult') or '0'
         if difficult not in ('0', '1'):
             report('note', f'{label}: difficult is {difficult!r}, taken as 0')
         record.objects.append((name, clipped, difficult == '1'))
@@ -263,19 +216,27 @@ def _list_annotations(
     return list(stems.values()), findings
 
 
-def _find_classes(roots: Sequence[Path]) -> tuple[str, ...]:
-    """Names in all annotations, whatever the split, so that every split gets the same ids."""
+def _find_classes(roots: Sequence[Path], progress: Progress) -> tuple[str, ...]:
+    """VOC's own, or the names in all annotations: every split must get the same ids."""
+    if all(root.name in _OFFICIAL_YEARS for root in roots):
+        return VOC_CLASSES
     names = set()
-    for root in roots:
-        for path in sorted((root / 'Annotations').glob('*.xml')):
-            try:
-                names.update(_text(element, 'name') for element in parse_xml(path).iter('object'))
-            except Unusable:
-                continue  # reported where its split is converted
+    paths = [path for root in roots for path in sorted((root / 'Annotations').glob('*.xml'))]
+    for done, path in enumerate(paths, 1):
+        progress('looking for classes', done, len(paths))
+        try:
+            names.update(text_of(element, 'name') for element in parse_xml(path).iter('object'))
+        except Unusable:
+            continue  # reported where its split is converted
+    if not names - {''}:
+        raise ValueError(
+            f'no annotation in {", ".join(map(str, roots))} names a class: give classes '
+            '(--classes on the command line), in the order that training has them'
+        )
     return tuple(sorted(names - {''}))
 
 
-def _check_roots(roots) -> list[Path]:
+def _check_roots(roots, images_only: bool) -> list[Path]:
     if isinstance(roots, (str, os.PathLike)):
         roots = [roots]
     roots = [Path(root).resolve() for root in roots]
@@ -284,7 +245,7 @@ def _check_roots(roots) -> list[Path]:
     if len(set(roots)) < len(roots):
         raise ValueError(f'roots names a folder twice: {[str(root) for root in roots]}')
     for root in roots:
-        for part in ('Annotations', 'JPEGImages'):
+        for part in ('JPEGImages',) if images_only else ('Annotations', 'JPEGImages'):
             if not (root / part).is_dir():
                 raise FileNotFoundError(f'{root} is not in the layout of VOC: it has no {part}')
     return roots
@@ -296,6 +257,31 @@ def _check_roots(roots) -> list[Path]:
 def voc_to_coco(
     roots: str | os.PathLike | Sequence[str | os.PathLike],
     out_file: str | os.PathLike,
+    **options: Any,
+) -> VocConversion:
+    """Convert annotations in the layout of VOC to one COCO JSON file.
+
+    Writes ``out_file``, and beside it ``<stem>.report.txt`` with every finding. Both appear
+    complete or not at all.
+
+    Args:
+        roots: One or more folders with Annotations, JPEGImages and, for ``split``, ImageSets/Main.
+        out_file: The JSON file to write.
+        options: See :func:`convert_voc`.
+
+    Returns:
+        VocConversion: Content, counts and findings.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: As :func:`convert_voc`. Nothing is written then.
+    """
+    result = convert_voc(roots, **options)
+    result.write(out_file)
+    return result
+
+
+def convert_voc(
+    roots: str | os.PathLike | Sequence[str | os.PathLike],
     *,
     split: str | None = None,
     classes: Sequence[str] | None = None,
@@ -304,20 +290,17 @@ def voc_to_coco(
     zero_based: bool = False,
     images_only: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> VocConversion:
-    """Convert annotations in the layout of VOC to one COCO JSON file.
+    """Convert annotations in the layout of VOC, in memory.
 
-    Writes ``out_file``, and beside it ``<stem>.report.txt`` with every finding. Both appear
-    complete or not at all. Images are decoded, which takes most of the time; damaged ones are left
-    out and reported.
+    Images are decoded, which takes most of the time; damaged ones are left out and reported.
 
     Args:
         roots: One or more folders with Annotations, JPEGImages and, for ``split``, ImageSets/Main.
-        out_file: The JSON file to write.
         split: Name of a list in ImageSets/Main; None takes every annotation.
-        classes: Class names, in the order of category ids. None: all names that occur in any
-            annotation of ``roots``, sorted.
+        classes: Class names, in the order of category ids. None: VOC's 20 where all ``roots`` are
+            called VOC2007 or VOC2012, else all names that occur in any annotation, sorted.
         skip_unknown: Leave out (and report) objects of other classes instead of failing.
         image_prefix: Folder that file names are written relative to, to be given to the data set as
             ``data_prefix``. None: the deepest common folder of ``roots``.
@@ -325,61 +308,55 @@ def voc_to_coco(
         images_only: Take no objects, and images without an annotation too: a test set whose
             annotations are withheld, such as VOC2012's.
         workers: Threads that decode images; None lets Python choose.
-        progress: Called with (done, total) after each image.
+        progress: Called as ``progress(stage, done, total)``.
 
     Returns:
-        VocConversion: Counts and findings.
+        VocConversion: Content, counts and findings; its ``write`` makes the file.
 
     Raises:
         FileNotFoundError: If a folder or the list of the split is missing.
-        ValueError: If an object has a class that is not in ``classes``, if an option does not make
-            sense, or if no image can be used. Nothing is written then.
+        TypeError: If ``classes`` is a string.
+        ValueError: If an object has a class that is not in ``classes``, if there are no class
+            names, if an option does not make sense, or if no image can be used.
     """
-    roots = _check_roots(roots)
+    roots = _check_roots(roots, images_only)
     prefix = Path(image_prefix or os.path.commonpath(roots)).resolve()
     for root in roots:
         if not root.is_relative_to(prefix):
             raise ValueError(f'image_prefix {prefix} does not contain {root}')
     if isinstance(classes, str):
         raise TypeError(f'classes must be a sequence of names, got the string {classes!r}')
-    classes = _find_classes(roots) if classes is None else tuple(classes)
-    if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f'classes must be different names, at least one, got {list(classes)}')
-
-    result = VocConversion(classes, prefix)
     jobs: list[tuple[Path, dict[str, list[Path]]]] = []
+    listed: list[Finding] = []
     for root in roots:
         images = _list_images(root)
         annotations, findings = _list_annotations(root, split, images)
         jobs += [(xml, images) for xml in annotations]
-        result.findings += findings
+        listed += findings
+    classes = _find_classes(roots, progress) if classes is None else tuple(classes)
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f'classes must be different names, at least one, got {list(classes)}')
 
     coco = dict(info={}, images=[], annotations=[], categories=[])
     coco['categories'] = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
+    result = VocConversion(coco, classes, prefix, findings=listed)
     read = partial(_read_record, zero_based=zero_based, images_only=images_only)
     with ThreadPoolExecutor(workers) as pool:
         for done, record in enumerate(pool.map(read, *zip(*jobs)) if jobs else (), 1):
             result.findings += record.findings
             if record.path is not None:
-                _add_record(coco, result, record, jobs[done - 1][0], skip_unknown)
-            if progress is not None:
-                progress(done, len(jobs))
+                _add_record(result, record, jobs[done - 1][0], skip_unknown)
+            progress(f'reading images of {split or "all"}', done, len(jobs))
     if not result.images:
-        listed = ''.join(f'\n  {finding}' for finding in result.findings[:5])
-        raise ValueError(f'no usable image in {", ".join(map(str, roots))}{listed}')
-
+        reasons = ''.join(f'\n  {finding}' for finding in result.findings[:5])
+        raise ValueError(f'no usable image in {", ".join(map(str, roots))}{reasons}')
     coco['info'] = dict(description='converted from VOC XML', split=split, summary=result.summary())
-    out_file = Path(out_file)
-    report = ''.join(f'{line}\n' for line in (result.summary(), *result.findings))
-    write_whole(out_file.with_name(f'{out_file.stem}.report.txt'), report)
-    write_whole(out_file, json.dumps(coco, ensure_ascii=False, allow_nan=False) + '\n')
     return result
 
 
-def _add_record(
-    coco: dict, result: VocConversion, record: _Record, xml: Path, skip_unknown: bool
-) -> None:
+def _add_record(result: VocConversion, record: _Record, xml: Path, skip_unknown: bool) -> None:
     """Number an image and its objects and append them."""
+    coco = result.coco
     result.images += 1
     width, height = record.size
     file_name = record.path.relative_to(result.image_prefix).as_posix()
@@ -389,7 +366,10 @@ def _add_record(
         if name not in result.classes:
             reason = f'class {name!r} is not among {list(result.classes)}'
             if not skip_unknown:
-                raise ValueError(f'{xml}: {reason}; add it, or ask to skip unknown classes')
+                raise ValueError(
+                    f'{xml}: {reason}; give all classes, or ask to skip unknown ones '
+                    '(--classes, --skip-unknown)'
+                )
             result.findings.append(Finding('object skipped', str(xml), reason))
             continue
         result.annotations += 1

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,56 +10,11 @@ from PIL import Image
 
 from rankdet import compat
 from rankdet.datasets import voc
+from rankdet.datasets.official import VOC_CLASSES
 from rankdet.datasets.voc import voc_to_coco
+from tests.datasets.voc_tree import Tree, voc_object
 
 REPO = Path(__file__).parents[2]
-
-
-def voc_object(name='cat', box=(11, 21, 30, 40), difficult=None):
-    corners = ''.join(
-        f'<{key}>{value}</{key}>' for key, value in zip(('xmin', 'ymin', 'xmax', 'ymax'), box)
-    )
-    flag = '' if difficult is None else f'<difficult>{difficult}</difficult>'
-    return f'<object><name>{name}</name>{flag}<bndbox>{corners}</bndbox></object>'
-
-
-class Tree:
-    """A folder in the layout of VOC, filled one file at a time."""
-
-    def __init__(self, root):
-        self.root = root
-        for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-            (root / folder).mkdir(parents=True)
-
-    def xml(self, stem, *objects, size=(100, 80), filename=None, text=None):
-        text = text or (
-            f'<annotation><filename>{filename or stem + ".jpg"}</filename>'
-            f'<size><width>{size[0]}</width><height>{size[1]}</height></size>'
-            f'{"".join(objects)}</annotation>'
-        )
-        (self.root / 'Annotations' / f'{stem}.xml').write_text(text)
-
-    def image(self, stem, suffix='.jpg', size=(100, 80), **options):
-        pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-        path = self.root / 'JPEGImages' / f'{stem}{suffix}'
-        Image.fromarray(pixels).save(path, **options)
-        return path
-
-    def add(self, stem, *objects, **options):
-        self.xml(stem, *objects, **options)
-        return self.image(stem)
-
-    def split(self, name, *lines):
-        (self.root / 'ImageSets' / 'Main' / f'{name}.txt').write_text('\n'.join(lines))
-
-    def convert(self, **options):
-        """The JSON, and each finding as 'kind: file name: reason'."""
-        out = self.root.parent / 'out.json'
-        result = voc_to_coco(self.root, out, **options)
-        found = [f'{f.kind}: {Path(f.file).name}: {f.reason}' for f in result.findings]
-        report = (self.root.parent / 'out.report.txt').read_text().splitlines()
-        assert report == [result.summary(), *map(str, result.findings)]
-        return json.loads(out.read_text()), found
 
 
 @pytest.fixture
@@ -121,12 +74,25 @@ def test_roots_are_merged_under_one_prefix(tmp_path):
     result = voc_to_coco(roots, tmp_path / 'out.json')
     coco = json.loads((tmp_path / 'out.json').read_text())
     assert result.image_prefix == tmp_path / 'devkit'
+    assert result.classes == VOC_CLASSES  # by the names of the folders
     names = ['VOC2007/JPEGImages/000001.jpg', 'VOC2012/JPEGImages/000001.jpg']
     assert [i['file_name'] for i in coco['images']] == names
     assert [i['id'] for i in coco['images']] == [1, 2]
     assert [(a['id'], a['image_id']) for a in coco['annotations']] == [(1, 1), (2, 2)]
     for name in names:
         assert (result.image_prefix / name).is_file()
+
+
+def test_progress_is_told(tree):
+    for stem in 'ab':
+        tree.add(stem, voc_object())
+    calls = []
+    tree.convert(progress=lambda *call: calls.append(call))
+    assert calls == [
+        (stage, done, 2)
+        for stage in ('looking for classes', 'reading images of all')
+        for done in (1, 2)
+    ]
 
 
 def test_conversion_is_deterministic(tree):
@@ -222,8 +188,9 @@ def test_a_strange_difficult_flag_is_noted(tree):
 @pytest.mark.parametrize(
     'box, reason',
     [
-        ((30, 21, 30, 40), 'degenerate'),
-        ((11, 40, 30, 21), 'degenerate'),
+        ((31, 21, 30, 40), 'degenerate: xmax < xmin or ymax < ymin'),
+        ((11, 40, 30, 21), 'degenerate: xmax < xmin or ymax < ymin'),
+        ((11, 21, 11, 21), 'degenerate: a single pixel'),
         ((300, 21, 400, 40), 'outside the image of 100 x 80'),
         ((-50, 21, -5, 40), 'outside the image of 100 x 80'),
         ((1e308, 21, 1.5e308, 40), 'outside the image'),
@@ -241,6 +208,29 @@ def test_bad_boxes_are_skipped_by_name(tree, box, reason):
     single(found, 'object skipped: bad.xml: object 2 (dog)', reason)
     assert [a['category_id'] for a in coco['annotations']] == [1]
     assert len(coco['images']) == 1
+
+
+@pytest.mark.parametrize(
+    ('box', 'wanted'),
+    [
+        ((30, 21, 30, 40), [29, 20, 1, 20]),
+        ((11, 40, 30, 40), [10, 39, 20, 1]),
+        ((1, 1, 1, 80), [0, 0, 1, 80]),
+        ((100, 1, 100, 80), [99, 0, 1, 80]),
+    ],
+)
+def test_a_box_of_one_row_or_column_of_pixels_counts(tree, box, wanted):
+    """Its last pixel is its first one, as the development kit counts."""
+    tree.add('a', voc_object(box=box))
+    coco, found = tree.convert()
+    assert found == []
+    assert coco['annotations'][0]['bbox'] == wanted
+
+
+@pytest.mark.parametrize('box', [(30, 21, 30, 40), (11, 40, 30, 40), (30, 21, 29, 40)])
+def test_a_box_without_area_between_zero_based_corners_does_not(tree, box):
+    tree.add('a', voc_object('dog'), voc_object(box=box))
+    single(tree.convert(zero_based=True)[1], 'xmax <= xmin or ymax <= ymin')
 
 
 def test_a_box_partly_outside_is_clipped_and_reported(tree):
@@ -419,6 +409,15 @@ def test_wrong_options_are_named(tree, tmp_path, options, error, message):
     assert nothing_written(tmp_path)
 
 
+def test_annotations_that_name_no_class(tree, tmp_path):
+    tree.add('a')
+    with pytest.raises(
+        ValueError, match=r'no annotation in .* names a class: give classes \(--cla'
+    ):
+        tree.convert()
+    assert nothing_written(tmp_path)
+
+
 def test_a_folder_of_another_layout_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='not in the layout of VOC: it has no Annotations'):
         voc_to_coco(tmp_path, tmp_path / 'out.json')
@@ -441,30 +440,7 @@ def test_a_failed_write_leaves_the_old_file(tree, tmp_path, monkeypatch):
     assert not list(tmp_path.glob('.*part'))
 
 
-# --- command line, real photos -----------------------------------------------------------------
-
-
-def run_tool(*args):
-    tool = REPO / 'tools' / 'dataset_converters' / 'voc_to_coco.py'
-    return subprocess.run(
-        [sys.executable, str(tool), *map(str, args)],
-        capture_output=True,
-        text=True,
-        env={'PYTHONPATH': str(REPO), 'PATH': ''},
-    )
-
-
-def test_command_line(tree, tmp_path):
-    tree.add('a', voc_object(), voc_object('dog', (5, 5, 5, 5)))
-    tree.split('train', 'a')
-    done = run_tool(tree.root, '--split', 'train', '--out', tmp_path / 'coco')
-    assert done.returncode == 0, done.stderr
-    assert '1 x object skipped' in done.stdout and 'a.xml: object 2 (dog)' in done.stdout
-    assert "metainfo=dict(classes=('cat', 'dog'))" in done.stdout
-    assert (tmp_path / 'coco' / 'instances_train.json').is_file()
-    failed = run_tool(tree.root, '--classes', 'dog', '--out', tmp_path / 'none')
-    assert failed.returncode == 1 and failed.stderr.count('\n') == 1
-    assert "class 'cat'" in failed.stderr and not (tmp_path / 'none').exists()
+# --- real photos, test sets -------------------------------------------------------------------
 
 
 def test_real_photos(tmp_path):

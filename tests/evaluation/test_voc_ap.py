@@ -5,6 +5,7 @@ import pytest
 
 from rankdet.evaluation import load_detections, load_ground_truth
 from rankdet.evaluation.voc import voc_ap
+from tests.datasets.voc_tree import Tree, voc_object
 from tests.evaluation.scenes import make_scenes
 from tests.reference import voc_ap as reference
 
@@ -76,3 +77,61 @@ def test_refuses_threshold():
     gt, results = scene([([0, 0, 1, 1], 0)], [])
     with pytest.raises(ValueError, match='iou_thr'):
         run(gt, results, iou_thr=0)
+
+
+def kit_ap(objects, detections):
+    """The kit's loop over pixels, both ends of a box among them, and the area under its curve.
+
+    Objects are ``image, box, difficult``, detections ``image, box, score``.
+    """
+    found, counted, hits = set(), 0, []
+    for image, box, _ in sorted(detections, key=lambda d: -d[2]):
+        best, best_iou = None, -1.0
+        for n, (other_image, other, _) in enumerate(objects):
+            if other_image == image:
+                w, h = (min(box[k + 2], other[k + 2]) - max(box[k], other[k]) + 1 for k in (0, 1))
+                areas = sum((b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, other))
+                iou = w * h / (areas - w * h) if w > 0 and h > 0 else 0.0
+                if iou > best_iou:
+                    best, best_iou = n, iou
+        if best_iou >= 0.5 and objects[best][2]:
+            continue
+        counted += 1
+        if best_iou >= 0.5 and best not in found:
+            found.add(best)
+            hits.append(counted)
+    precision = [n / at for n, at in enumerate(hits, 1)]
+    best_from = [max(precision[n:]) for n in range(len(hits))]
+    return sum(best_from) / sum(not difficult for *_, difficult in objects)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_from_annotations_in_pixels_to_the_number_of_the_kit(seed, tmp_path):
+    """Rows and columns of one pixel are objects, and half of two pixels is enough."""
+    rng = np.random.default_rng(seed)
+    tree = Tree(tmp_path / 'VOC')
+    objects, detections, results = [], [], []
+    for n in range(6):
+        inside = []
+        for k in range(4):
+            w, h = rng.integers(2, 20, 2)
+            w, h = (1, h) if k == 0 else (w, 1) if k == 1 else (w, h)
+            x, y = (int(rng.integers(1, side - 20)) for side in (100, 80))
+            box = (x, y, int(x + w - 1), int(y + h - 1))
+            objects.append((n, box, int(rng.random() < 0.2)))
+            inside.append(voc_object('cat', box, objects[-1][2]))
+            for _ in range(2):
+                x1, y1, x2, y2 = (int(v + d) for v, d in zip(box, rng.integers(-1, 2, 4)))
+                if x1 <= x2 and y1 <= y2:
+                    detections.append((n, (x1, y1, x2, y2), float(rng.random())))
+        tree.add(f'{n}', *inside)
+    content, findings = tree.convert()
+    assert findings == []
+    id_of = {i['file_name']: i['id'] for i in content['images']}
+    for n, (x1, y1, x2, y2), score in detections:
+        box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+        image_id = id_of[f'JPEGImages/{n}.jpg']
+        results.append(dict(image_id=image_id, category_id=1, bbox=box, score=score))
+    found = run(content, results).area[0]
+    assert 0.1 < found < 1
+    assert found == pytest.approx(kit_ap(objects, detections), abs=1e-12)

@@ -5,6 +5,9 @@
 #       --split trainval --out data/VOCdevkit/VOC2012
 #   python tools/dataset_converters/voc_to_coco.py data/VOCdevkit/VOC2012 \
 #       --split test --images-only --out data/VOCdevkit/VOC2012    (only for VOC12 test)
+# Folders called VOC2007 and VOC2012 get VOC's 20 classes in their official order, a test set without
+# annotations too. Under other names the classes are those that the annotations name, and without
+# annotations they have to be given: --classes aeroplane bicycle ...
 # COCO files because the papers measure VOC as COCO does; VOC's own AP is measured beside it.
 # VOC_ROOT=FOLDER is where VOC2007 and VOC2012 are (data/VOCdevkit).
 #

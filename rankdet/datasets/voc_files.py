@@ -1,0 +1,110 @@
+"""Reading what VOC's development kit is made of: lists, XML annotations, boxes, images."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from xml.parsers import expat
+
+
+class Unusable(Exception):
+    """Why an image or an object cannot be used."""
+
+
+def read_list(path: Path) -> list[str]:
+    """Names in a list of ``ImageSets/Main``, in its order."""
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise Unusable(f'is no list of names: not UTF-8 ({error})') from None
+    return [line.split()[0] for line in lines if line.strip()]
+
+
+def parse_xml(path: Path) -> ElementTree.Element:
+    """Parse an annotation; a document type, the door to entity bombs, is refused unread."""
+
+    def refuse(*_):
+        raise Unusable('declares a document type (DOCTYPE), which is refused')
+
+    try:
+        content = path.read_bytes()
+        guard = expat.ParserCreate()
+        guard.StartDoctypeDeclHandler = refuse
+        guard.Parse(content, True)
+        return ElementTree.fromstring(content)
+    except OSError as error:
+        raise Unusable(f'cannot be read ({error.strerror})') from error
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise Unusable(f'is no valid XML ({error})') from error
+
+
+def text_of(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext(path) or '').strip()
+
+
+def read_box(element: ElementTree.Element, zero_based: bool) -> list[float]:
+    """x1, y1, x2, y2 measured from the image's corner.
+
+    VOC's corners are pixels that belong to the box, so that ``xmax == xmin`` is one pixel wide. A
+    box of a single pixel, though, is where somebody clicked without drawing: it is no object.
+    """
+    if element.find('bndbox') is None:
+        raise Unusable('has no bndbox')
+    corners = []
+    for name in ('xmin', 'ymin', 'xmax', 'ymax'):
+        text = text_of(element, f'bndbox/{name}')
+        try:
+            corners.append(float(text))
+        except ValueError:
+            raise Unusable(f'{name} is {text!r}, not a number') from None
+        if not math.isfinite(corners[-1]):
+            raise Unusable(f'{name} is {text!r}, not a finite number')
+    x1, y1, x2, y2 = corners
+    if zero_based:
+        if x2 <= x1 or y2 <= y1:
+            raise Unusable(f'box {corners} is degenerate: xmax <= xmin or ymax <= ymin')
+        return corners
+    if x2 < x1 or y2 < y1:
+        raise Unusable(f'box {corners} is degenerate: xmax < xmin or ymax < ymin')
+    if x2 == x1 and y2 == y1:
+        raise Unusable(f'box {corners} is degenerate: a single pixel')
+    return [x1 - 1, y1 - 1, x2, y2]
+
+
+def clip_box(box: list[float], size: tuple[int, int]) -> list[float]:
+    clipped = [min(max(value, 0.0), float(size[axis % 2])) for axis, value in enumerate(box)]
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        raise Unusable(f'box {box} lies outside the image of {size[0]} x {size[1]}')
+    if clipped[2] - clipped[0] < 1 or clipped[3] - clipped[1] < 1:
+        raise Unusable(f'box {box} covers less than a pixel of the image')
+    return clipped
+
+
+def decode_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image as a training pipeline sees it, after decoding all of it."""
+    return _image_size(path, decode=True)
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Width and height as the header has them: a file that is cut short still passes."""
+    return _image_size(path, decode=False)
+
+
+def _image_size(path: Path, decode: bool) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if decode:
+                image.load()
+            # Of a PNG all is decoded in search of EXIF that does not come before its pixels.
+            hidden = not decode and image.format == 'PNG' and 'exif' not in image.info
+            exif = {} if hidden else image.getexif()
+            on_its_side = exif.get(0x0112, 1) in (5, 6, 7, 8)
+            return image.size[::-1] if on_its_side else image.size
+    except Image.DecompressionBombError as error:
+        raise Unusable(f'image is too large ({error})') from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        how = 'decoded' if decode else 'opened'
+        raise Unusable(f'image cannot be {how} ({error})') from error
