@@ -1,0 +1,4 @@
+# AP Loss.
+_base_ = '_base_/foveabox.py'
+
+model = dict(bbox_head=dict(loss_cls=dict(type='APLoss')))

@@ -1,0 +1,4 @@
+# AUC Loss: every pair of a positive and a negative counts alike.
+_base_ = '_base_/retinanet.py'
+
+model = dict(bbox_head=dict(loss_cls=dict(type='AUCLoss')))

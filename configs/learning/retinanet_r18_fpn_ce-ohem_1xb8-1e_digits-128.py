@@ -1,0 +1,4 @@
+# Softmax cross-entropy on the positives and the three hardest negatives of each.
+_base_ = '_base_/retinanet.py'
+
+model = dict(bbox_head=dict(loss_cls=dict(type='OHEMCrossEntropyLoss')))

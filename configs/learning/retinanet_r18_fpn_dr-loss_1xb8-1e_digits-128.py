@@ -1,0 +1,9 @@
+# DR Loss.
+_base_ = '_base_/retinanet.py'
+
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(type='DRLoss'),
+        loss_bbox=dict(type='SmoothL1Loss', beta=0.11, loss_weight=0.25),
+    )
+)

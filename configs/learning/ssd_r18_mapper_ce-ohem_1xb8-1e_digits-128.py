@@ -1,0 +1,2 @@
+# The losses that SSD brings: softmax cross-entropy with hard negatives, smooth L1.
+_base_ = '_base_/ssd.py'
