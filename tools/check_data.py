@@ -4,8 +4,10 @@
     python tools/check_data.py data/coco --decode
     python tools/check_data.py CONFIG
 
-Looks at the layout, image counts, missing and empty files, class names and boxes; with --decode at
-every image. The exit status is 1 if something would stop a training.
+Looks at the layout, image counts, missing and empty files, class names and boxes, and reads the
+header of every image: is it one, and has it the size of the annotations? With --decode every image
+is decoded to its last pixel. The report says what was looked at. The exit status is 1 if something
+would stop a training.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('target', help='folder of VOCdevkit or COCO, or a config file')
-    parser.add_argument('--decode', action='store_true', help='decode every image (minutes)')
-    parser.add_argument('--workers', type=int, help='threads that decode')
+    parser.add_argument(
+        '--decode', action='store_true', help='decode every image, not only its header (minutes)'
+    )
+    parser.add_argument('--workers', type=int, help='threads that open images')
     return parser.parse_args()
 
 

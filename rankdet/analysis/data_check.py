@@ -27,8 +27,9 @@ def check_config(
 
     Args:
         path: The config file.
-        decode: Decode every image, to find damaged ones.
-        workers: Threads that decode; None lets Python choose.
+        decode: Decode every image, to find those with damaged pixels; otherwise their headers are
+            read.
+        workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
 
     Returns:

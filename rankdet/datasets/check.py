@@ -20,7 +20,7 @@ _COCO_GROUPS = (
     ('instances_train2017', 'instances_val2017'),
     ('instances_train2014', 'instances_valminusminival2014', 'instances_minival2014'),
 )
-_COCO_TESTS = ('image_info_test-dev2017', 'image_info_test-dev2015')
+_COCO_TESTS = ('image_info_test-dev2017', 'image_info_test-dev2015')  # for each group
 
 
 def check_folder(
@@ -38,8 +38,9 @@ def check_folder(
 
     Args:
         folder: The folder.
-        decode: Decode every image, which takes minutes, to find damaged ones.
-        workers: Threads that decode; None lets Python choose.
+        decode: Decode every image, which takes minutes, to find those with damaged pixels.
+            Otherwise their headers are read: what is no image is found, and a wrong size.
+        workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
 
     Returns:
@@ -80,7 +81,7 @@ def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
         check_voc_split(part, year, split, options=options)
         converted = year / f'instances_{split}.json'
         if converted.is_file():
-            # Its images are those of the list: decoded already, and not reported missing twice.
+            # Its images are those of the list: decoded already, and not reported damaged twice.
             images, quick = year if part.ok else None, replace(options, decode=False)
             check_coco_file(part, converted, images, classes=VOC_CLASSES, options=quick)
         elif part.ok:
@@ -106,10 +107,12 @@ def _check_coco(report: CheckReport, root: Path, options: Options) -> None:
             if shared := ids[one] & ids[other]:
                 what = f'{len(shared)} images are in {other} too: {some(sorted(shared, key=str))}'
                 report.stop(path(one), what)
-    for stem in _COCO_TESTS:
+    for group, stem in zip(_COCO_GROUPS, _COCO_TESTS):
         folder = root / COCO_SPLITS[stem].folder
         if path(stem).is_file() or folder.is_dir():
             check_coco_file(report, path(stem), folder, classes=COCO_CLASSES, options=options)
+        elif group in groups:
+            report.parts.append(f'{path(stem)}: not there, and only needed for the test server')
 
 
 def _is_begun(root: Path, group: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .check_report import CheckReport, Options, check_boxes, check_images, some
 from .official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
-from .voc import Unusable, read_list
+from .voc_files import Unusable, read_list
 
 
 class Source(NamedTuple):
@@ -108,7 +108,9 @@ def check_coco_file(
     _check_annotations(report, ann_file, content)
     if annotated and annotations:
         _check_usable(report, ann_file, annotations)
-    if image_folder is not None and image_folder.is_dir():
+    if image_folder is None or not image_folder.is_dir():
+        report.parts.append(f'{ann_file}: its images were not looked at')
+    else:
         names = [image['file_name'] for image in images]
         sizes = [(image['width'], image['height']) for image in images]
         check_images(report, image_folder, names, sizes, source.images, options)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .voc import Unusable, decode_size
+from .voc_files import Unusable, decode_size, header_size
 
 #: Called as ``progress(stage, done, total)``.
 Progress = Callable[[str, int, int], None]
@@ -40,7 +40,7 @@ class CheckReport:
     """What was found.
 
     Attributes:
-        parts: One line per part of the data set that was looked at.
+        parts: One line per part of the data set: what was looked at, and what was not.
         problems: What is wrong, in the order it was found.
     """
 
@@ -71,8 +71,8 @@ class Options:
     """How to check.
 
     Attributes:
-        decode: Decode every image.
-        workers: Threads that decode; None lets Python choose.
+        decode: Decode every image, not only read its header.
+        workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
     """
 
@@ -94,16 +94,19 @@ def check_images(
     sizes: Sequence[tuple[int, int] | None],
     source: str,
     options: Options,
+    *,
+    sizes_stop: bool = True,
 ) -> None:
-    """Look for the files of images, and decode them if asked.
+    """Look for the files of images, and read their headers or, if asked, all of them.
 
     Args:
-        report: Gets the problems.
+        report: Gets a line on what was looked at, and the problems.
         folder: What names are relative to.
         names: File names.
         sizes: Width and height that the annotations give each, or None.
         source: Where images come from, for the message.
         options: How to check.
+        sizes_stop: Whether images of another size than that of the annotations stop a training.
     """
     found = _file_sizes(folder, names)
     missing = [name for name in names if name not in found]
@@ -115,24 +118,33 @@ def check_images(
     empty = [name for name in names if found.get(name) == 0]
     if empty:
         report.stop(folder, f'{len(empty)} images are empty files: {some(empty)}; {source}')
-    if not options.decode:
-        return
     present = [(name, size) for name, size in zip(names, sizes) if found.get(name)]
-    damaged, other = [], []
+    damaged, other, compared = [], [], 0
+    stage = f'{"decoding" if options.decode else "opening"} {folder}'
     with ThreadPoolExecutor(options.workers) as pool:
-        results = pool.map(lambda item: _decode(folder / item[0]), present)
+        results = pool.map(lambda item: _size(folder / item[0], options.decode), present)
         for done, ((name, size), actual) in enumerate(zip(present, results), 1):
-            options.progress(f'decoding {folder}', done, len(present))
+            options.progress(stage, done, len(present))
             if isinstance(actual, Unusable):
                 damaged.append(f'{name} ({actual})')
-            elif size is not None and tuple(size) != actual:
-                other.append(f'{name} (is {actual[0]} x {actual[1]}, not {size[0]} x {size[1]})')
+            elif size is not None:
+                compared += 1
+                if tuple(size) != actual:
+                    w, h = size
+                    other.append(f'{name} (is {actual[0]} x {actual[1]}, not {w} x {h})')
     if damaged:
         report.stop(folder, f'{len(damaged)} images are damaged: {some(damaged)}; {source}')
     if other:
-        report.stop(
-            folder, f'{len(other)} images do not have the size of the annotations: {some(other)}'
-        )
+        what = f'{len(other)} images do not have the size of the annotations: {some(other)}'
+        (report.stop if sizes_stop else report.warn)(folder, what)
+    read = (
+        'decoded'
+        if options.decode
+        else 'headers read, pixels not: damage in them shows by --decode'
+    )
+    report.parts.append(
+        f'{folder}: {len(present)} of {len(names)} images found; {read}; {compared} sizes compared'
+    )
 
 
 def _file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
@@ -154,9 +166,9 @@ def _file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _decode(path: Path) -> tuple[int, int] | Unusable:
+def _size(path: Path, decode: bool) -> tuple[int, int] | Unusable:
     try:
-        return decode_size(path)
+        return decode_size(path) if decode else header_size(path)
     except Unusable as problem:
         return problem
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .check_report import CheckReport, Options, check_boxes, check_images, some
 from .official import VOC_CLASSES, VOC_SPLITS
-from .voc import Unusable, parse_xml, read_box, read_list
+from .voc_files import Unusable, parse_xml, read_box, read_list
 
 _FOLDERS = ('Annotations', 'ImageSets/Main', 'JPEGImages')
 
@@ -58,7 +58,9 @@ def check_voc_split(
         sizes, objects = _check_annotations(report, year, stems, classes, archive, options)
     report.parts.append(f'{listing}: {len(stems)} images, {objects}')
     names = [f'{stem}.jpg' for stem in stems]
-    check_images(report, year / 'JPEGImages', names, sizes, archive, options)
+    # The converter takes the size of the image, so that a wrong one in the XML does no harm.
+    images = year / 'JPEGImages'
+    check_images(report, images, names, sizes, archive, options, sizes_stop=False)
 
 
 def _check_annotations(
