@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from .voc import write_whole
+from .voc import Progress, write_whole
 
 __all__ = ['split_val2014']
 
@@ -15,6 +15,8 @@ def split_val2014(
     val2014: str | os.PathLike,
     val2017: str | os.PathLike,
     out_dir: str | os.PathLike | None = None,
+    *,
+    progress: Progress = lambda stage, done, total: None,
 ) -> dict[Path, int]:
     """Write ``instances_minival2014.json`` and ``instances_valminusminival2014.json``.
 
@@ -25,6 +27,7 @@ def split_val2014(
         val2014: ``instances_val2014.json``.
         val2017: ``instances_val2017.json``; only the ids of its images are used.
         out_dir: Folder of the two files; None is that of ``val2014``.
+        progress: Called as ``progress(stage, done, total)`` before each file is read or written.
 
     Returns:
         dict: The number of images of each file.
@@ -33,7 +36,10 @@ def split_val2014(
         FileNotFoundError: If a file is missing.
         ValueError: If a file is not in COCO format, or val2017 has an image that val2014 lacks.
     """
-    content, ids = _load(val2014), {image['id'] for image in _load(val2017)['images']}
+    progress(f'reading {val2014}', 0, 0)
+    content = _load(val2014)
+    progress(f'reading {val2017}', 0, 0)
+    ids = {image['id'] for image in _load(val2017)['images']}
     unknown = ids - {image['id'] for image in content['images']}
     if unknown:
         raise ValueError(
@@ -45,6 +51,7 @@ def split_val2014(
         images = [image for image in content['images'] if (image['id'] in ids) == wanted]
         boxes = [a for a in content['annotations'] if (a['image_id'] in ids) == wanted]
         path = out / f'instances_{name}2014.json'
+        progress(f'writing {path}', 0, 0)
         write_whole(path, json.dumps(dict(content, images=images, annotations=boxes)))
         written[path] = len(images)
     return written

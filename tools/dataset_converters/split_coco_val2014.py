@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from rankdet.datasets.coco_minival import split_val2014
+from rankdet.evaluation.progress import StderrProgress
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,9 +27,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     folder = Path(parse_args().annotations)
     try:
-        written = split_val2014(
-            folder / 'instances_val2014.json', folder / 'instances_val2017.json'
-        )
+        with StderrProgress() as progress:
+            written = split_val2014(
+                folder / 'instances_val2014.json',
+                folder / 'instances_val2017.json',
+                progress=progress,
+            )
     except (OSError, ValueError) as error:
         print(f'split_coco_val2014: {error}', file=sys.stderr)
         return 1
