@@ -153,7 +153,6 @@ def _output_to(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _train(run: Run, config: Path, folder: Path, data: Path, search_data: Path) -> dict:
-    import rankdet.plugin  # noqa: F401 - before anything of MMDetection
     from rankdet.engine.launch import train
 
     runner = train(run_config(run, config, folder, data, search_data))
@@ -175,7 +174,9 @@ def run_config(run: Run, config: Path, folder: Path, data: Path, search_data: Pa
     cfg.default_hooks.checkpoint.save_optimizer = False
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.num_workers, loader.persistent_workers = 0, False
+    found = data / 'annotations/instances_val.json'
     if run.search:
+        found = search_data / 'annotations/instances_train.json'
         images = json.loads((data / 'annotations/instances_train.json').read_text())['images']
         cfg.train_dataloader.dataset.dataset.indices = len(images) // 2
         cfg.val_dataloader.dataset.update(
@@ -183,8 +184,8 @@ def run_config(run: Run, config: Path, folder: Path, data: Path, search_data: Pa
             ann_file='annotations/instances_train.json',
             data_prefix=dict(img='train/'),
         )
-        cfg.val_evaluator.ann_file = str(search_data / 'annotations/instances_train.json')
         cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)
+    cfg.val_evaluator = dict(type='DetectionMetric', ann_file=str(found), bounds=False)
     return cfg
 
 
@@ -199,8 +200,6 @@ def step_seconds(configs: Sequence[Path], data: Path, rounds: int = 8) -> dict[s
     import torch
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
-
-    import rankdet.plugin  # noqa: F401
 
     torch.set_num_threads(1)
     init_default_scope('mmdet')
