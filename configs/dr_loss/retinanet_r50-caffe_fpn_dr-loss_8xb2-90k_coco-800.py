@@ -1,0 +1,10 @@
+# DR Loss, 1x (Tables 1, 2, 3, 5 and 6): short side 800 in training and testing.
+# Batch 8 x 2, learning rate 0.01, 90,000 iterations (60,000, 80,000): printed. Assignment, box loss
+# and score threshold: released. Rows of the tables change one value: see Options in metafile.yml.
+_base_ = [
+    '../_base_/models/retinanet_r50-caffe_fpn_dr-loss.py',
+    '../_base_/datasets/coco_flip-800.py',
+    '../_base_/schedules/dr-loss_90k.py',
+    '../_base_/iteration_runtime.py',
+]
+model = dict(data_preprocessor=_base_.data_preprocessor)
