@@ -4,7 +4,8 @@
 
 Both sides start from the same result list and end in numbers. One JSON row is printed (and
 appended to ``--out``): median and range of the seconds of each side over interleaved runs,
-processor seconds too, their ratio, and whether AP and AR agree.
+processor seconds too, their ratio, the load of the machine, and whether AP and AR agree. On a
+machine that does other work the ratio of the processor seconds is the one to read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import copy
 import io
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -145,6 +147,7 @@ def main() -> None:
         numpy=np.__version__,
         pycocotools=version('pycocotools'),
         cpu=cpu_name(),
+        load=round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None,
         commit=commit(),
     )
     line = json.dumps(row)
