@@ -14,8 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from rankdet.evaluation import evaluate, load_ground_truth
+from rankdet.evaluation import evaluate
 from rankdet.evaluation.progress import StderrProgress
+from rankdet.evaluation.report import load_pair
 from rankdet.evaluation.table import FORMATS, format_table, to_json
 
 
@@ -55,19 +56,22 @@ def main() -> int:
     args = parse_args()
     found = {}
     try:
-        gt = load_ground_truth(args.annotations)
+        gt = args.annotations
         for name, result in zip(args.names, args.results):
             with StderrProgress(name) as progress:
+                gt, dt = load_pair(gt, result, progress)
                 found[name] = evaluate(
                     gt,
-                    result,
+                    dt,
                     tau=args.tau,
                     max_dets=args.max_dets,
                     bounds=not args.no_bounds,
                     voc=args.voc,
                     progress=progress,
                 )
-    except (ValueError, FileNotFoundError) as error:
+            if not len(dt):
+                print(f'note: {result} is empty: nothing was detected', file=sys.stderr)
+    except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     if args.style == 'json' and args.classwise:

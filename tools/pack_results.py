@@ -64,7 +64,7 @@ def main() -> int:
                     competition=args.competition,
                     progress=progress,
                 )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     found = f'{done.detections} detections in {done.images_detected} of {done.images} images'

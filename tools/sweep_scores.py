@@ -40,7 +40,7 @@ def main() -> int:
             found = sweep_score_thresholds(
                 args.annotations, args.result, args.thresholds, progress=progress
             )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     rows = {}

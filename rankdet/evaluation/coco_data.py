@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,6 +135,9 @@ def load_ground_truth(
     categories = _by_id(content['categories'], f'{name}: categories')
     if unnamed := [id for id, category in categories.items() if 'name' not in category]:
         raise ValueError(f'{name}: categories must have a name each, {unnamed[:5]} have none')
+    names = [str(category['name']) for category in categories.values()]
+    if twice := [n for n, times in Counter(names).items() if times > 1]:
+        raise ValueError(f'{name}: categories must have different names, {twice[:5]} occur again')
     if classes is not None:
         known = {category['name'] for category in categories.values()}
         if missing := [c for c in classes if c not in known]:
@@ -225,7 +229,7 @@ def _by_id(entries: Any, name: str) -> dict:
             f'{name} must be a list of objects with an id that is a number or a string'
         ) from None
     if len(unique) != len(ids):
-        twice = next(id for id in ids if ids.count(id) > 1)
+        twice = next(id for id, times in Counter(ids).items() if times > 1)
         raise ValueError(f'{name}: id {twice!r} occurs more than once')
     return {entry['id']: entry for entry in entries}
 

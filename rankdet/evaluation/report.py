@@ -125,7 +125,7 @@ def evaluate(
     >>> print(f'{found["AP"]:.2f} {found["AP75"]:.2f} {found["AP90"]:.2f} {found["oLRP"]:.2f}')
     0.70 1.00 0.00 0.40
     """
-    max_dets = check_max_dets(max_dets)
+    tau, max_dets = check_tau(tau), check_max_dets(max_dets)
     gt, dt = load_pair(gt, dt, progress)
     matching = match_for_all(gt, dt, tau=tau, max_dets=max_dets[-1], progress=progress)
     progress('measuring', 0, 1)
@@ -172,8 +172,10 @@ def sweep_score_thresholds(
     wrong = [thr for thr in thresholds if not np.isfinite(thr)]
     if wrong or not len(thresholds):
         raise ValueError(f'thresholds must be one or more finite numbers, got {thresholds}')
-    max_dets = check_max_dets(max_dets)
+    tau, max_dets = check_tau(tau), check_max_dets(max_dets)
     gt, dt = load_pair(gt, dt, progress)
+    if not len(dt):
+        warnings.warn('the result is empty: nothing was detected', stacklevel=2)
     idle = [thr for thr in thresholds if len(dt) and thr < dt.scores.min()]
     if len(idle) > 1:
         warnings.warn(

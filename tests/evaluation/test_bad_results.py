@@ -58,6 +58,10 @@ def test_results(results, message):
         (dict(images=[dict(name='x')]), 'images must be a list of objects with an id'),
         (dict(images=[dict(id=[3])]), 'images must be a list of objects with an id that is'),
         (dict(images=[dict(id=3), dict(id='3')]), r"one kind, got \['int', 'str'\]"),
+        (
+            dict(categories=[dict(c, name='a') for c in GT['categories']]),
+            r"categories must have different names, \['a'\] occur again",
+        ),
         (dict(categories=[dict(id=2)]), r'categories must have a name each, \[2\] have none'),
     ],
 )
@@ -88,6 +92,12 @@ def test_annotations(field, value, message):
 def test_max_dets_are_checked_before_anything_is_read(measure, max_dets):
     with pytest.raises(ValueError, match='max_dets must be at least 1 and ascend'):
         measure('absent.json', 'absent.json', max_dets=max_dets)
+
+
+@pytest.mark.parametrize('measure', [evaluate, sweep_score_thresholds])
+def test_tau_is_checked_before_anything_is_read(measure):
+    with pytest.raises(ValueError, match=r'tau must be in \[0, 1\), got 1'):
+        measure('absent.json', 'absent.json', tau=1)
 
 
 def test_ground_truth_of_another_kind():

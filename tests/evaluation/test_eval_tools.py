@@ -126,6 +126,23 @@ def test_pack_results_writes_the_archive(files):
     assert (files / 'r.tgz').is_file(), done.stderr
 
 
+@pytest.mark.parametrize('name', ['eval_results.py', 'sweep_scores.py'])
+def test_zeros_of_an_empty_result_are_explained(files, name):
+    (files / 'none.json').write_text('[]')
+    done = tool(name, files / 'gt.json', files / 'none.json', '--style', 'csv')
+    assert done.returncode == 0
+    assert 'empty: nothing was detected\n' in done.stderr
+    assert '0.0' in done.stdout and '100.0' in done.stdout
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(files):
+    (files / 'images.json').write_text(json.dumps(GT | dict(annotations=[])))
+    args = (files / 'images.json', files / 'a.bbox.json', '--algorithm', 'x')
+    done = tool('pack_results.py', 'coco', *args, '--out-dir', files / 'gt.json' / 'below')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('error: ')
+
+
 @pytest.mark.parametrize(
     'args',
     [
