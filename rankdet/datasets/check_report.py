@@ -137,11 +137,7 @@ def check_images(
     if other:
         what = f'{len(other)} images do not have the size of the annotations: {some(other)}'
         (report.stop if sizes_stop else report.warn)(folder, what)
-    read = (
-        'decoded'
-        if options.decode
-        else 'headers read, pixels not: damage in them shows by --decode'
-    )
+    read = 'decoded' if options.decode else 'headers read, pixels not'
     report.parts.append(
         f'{folder}: {len(present)} of {len(names)} images found; {read}; {compared} sizes compared'
     )

@@ -299,10 +299,12 @@ def run(*arguments):
 def test_command(voc):
     done = run('tools/check_data.py', voc, '--decode')
     assert done.returncode == 0, done.stderr
+    assert 'not decoded' not in done.stdout
     assert 'official number is 5011' in done.stdout  # not the numbers of these tests
     (voc / 'VOC2007/instances_test.json').unlink()
     done = run('tools/check_data.py', voc)
     assert done.returncode == 1 and 'voc_to_coco.py' in done.stdout
+    assert done.stdout.endswith('not decoded: damage in their pixels shows with --decode.\n')
 
 
 def test_config(coco, monkeypatch, capsys):
