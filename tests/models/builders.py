@@ -161,3 +161,18 @@ def total(losses: dict) -> torch.Tensor:
     for value in losses.values():
         values += value if isinstance(value, (list, tuple)) else [value]
     return sum(value.sum() for value in values)
+
+
+def bbox_head(loss_cls, loss_bbox, num_classes=3, agnostic=False, kind='RankShared2FCBBoxHead'):
+    return dict(
+        type=kind,
+        in_channels=4,
+        fc_out_channels=16,
+        roi_feat_size=3,
+        num_classes=num_classes,
+        bbox_coder=CODER,
+        reg_class_agnostic=agnostic,
+        reg_decoded_bbox=corner_losses(loss_bbox),
+        loss_cls=loss_cls,
+        loss_bbox=loss_bbox,
+    )

@@ -4,24 +4,9 @@ import math
 
 import pytest
 import torch
-from builders import CODER, FOCAL, LOSSES, SMOOTH_L1, SOFTMAX, build, corner_losses
+from builders import FOCAL, LOSSES, SMOOTH_L1, SOFTMAX, bbox_head, build
 
 from rankdet.functional import ap_loss
-
-
-def bbox_head(loss_cls, loss_bbox, num_classes=3, agnostic=False, kind='RankShared2FCBBoxHead'):
-    return dict(
-        type=kind,
-        in_channels=4,
-        fc_out_channels=16,
-        roi_feat_size=3,
-        num_classes=num_classes,
-        bbox_coder=CODER,
-        reg_class_agnostic=agnostic,
-        reg_decoded_bbox=corner_losses(loss_bbox),
-        loss_cls=loss_cls,
-        loss_bbox=loss_bbox,
-    )
 
 
 def batch(num_classes=3, positives=5, rois=12, seed=0):
