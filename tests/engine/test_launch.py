@@ -1,6 +1,7 @@
 """What a run does with the options of the command line, and that it learns."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -52,6 +53,37 @@ def test_mixed_precision_is_switched_on(digits, tmp_path, monkeypatch):
         launch.train(tiny.load(digits, tmp_path / 'run'), amp=True)
     assert (seen['type'], seen['loss_scale']) == ('AmpOptimWrapper', 'dynamic')
     assert seen['clip_grad'] == dict(max_norm=10.0)
+
+
+SMOOTH_L1 = dict(_delete_=True, type='SmoothL1Loss', beta=0.11, loss_weight=0.25)
+GIOU = dict(_delete_=True, type='GIoULoss')
+LOSSES = {
+    'focal': (dict(type='FocalLoss', use_sigmoid=True), SMOOTH_L1),
+    'ohem': (dict(type='OHEMCrossEntropyLoss'), SMOOTH_L1),
+    'auc': (dict(type='AUCLoss'), SMOOTH_L1),
+    'ap': (dict(type='APLoss'), SMOOTH_L1),
+    'alrp': (dict(type='aLRPLoss'), GIOU),
+    'dr': (dict(type='DRLoss'), SMOOTH_L1),
+}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('loss', LOSSES)
+def test_mixed_precision_trains_with_every_loss(digits, tmp_path, loss):
+    cls, box = LOSSES[loss]
+    cfg = tiny.load(
+        digits,
+        tmp_path / 'run',
+        model__bbox_head__loss_cls=dict(cls, _delete_=True),
+        model__bbox_head__loss_bbox=box,
+        model__bbox_head__reg_decoded_bbox=box is GIOU,
+        custom_hooks=[dict(type='SelfBalanceHook')] if loss == 'alrp' else [],
+    )
+    run = tiny.train(cfg, amp=True)
+    losses = [record['loss'] for record in logged(run) if 'loss' in record]
+    assert len(losses) == 6 and all(math.isfinite(value) for value in losses)
+    assert 'loss_scaler' in torch.load(run / 'epoch_2.pth', weights_only=False)['optimizer']
+    assert all(value.isfinite().all() for value in tiny.weights(run / 'epoch_2.pth').values())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import rankdet.plugin  # noqa: F401
@@ -96,6 +97,44 @@ def test_by_iterations(tmp_path):
     expected = expected_weight(model.seen[4:8])
     assert float(model.head.loss_cls.sb_weight) == pytest.approx(expected, rel=1e-6)
     assert float(model.head.loss_cls.sb_sums[2]) == sum(c + v > 0 for c, v in model.seen[8:])
+
+
+class Copies(TorchDispatchMode):
+    """Counts what waits for a device: a number taken out of a tensor."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_is_copied_to_the_host_between_logs(tmp_path, monkeypatch):
+    """Two logs in six iterations; what the hook does in the others waits for no device."""
+    copies = []
+
+    def counted(call):
+        def wrapped(self, *args, **kwargs):
+            with Copies() as mode:
+                call(self, *args, **kwargs)
+            copies.append(mode.count)
+
+        return wrapped
+
+    def lists(self):  # on a CPU it is no operation of its own
+        return [self[i].item() for i in range(len(self))]
+
+    monkeypatch.setattr(torch.Tensor, 'tolist', lists)
+    monkeypatch.setattr(
+        SelfBalanceHook, 'after_train_iter', counted(SelfBalanceHook.after_train_iter)
+    )
+    monkeypatch.setattr(aLRPLoss, '_record', counted(aLRPLoss._record))
+    monkeypatch.setattr(aLRPLoss, 'rebalance', counted(aLRPLoss.rebalance))
+    hook = dict(type='SelfBalanceHook', log_interval=3)
+    run(tmp_path, Toy(), hook, dict(by_epoch=True, max_epochs=1), 'copies')
+    recorded, after = copies[:-1:2], copies[1:-1:2]
+    assert recorded == [0] * 6 and copies[-1] == 0
+    assert [count > 0 for count in after] == [False, False, True] * 2
 
 
 def test_values_that_are_not_finite_are_skipped_and_reported(tmp_path):
