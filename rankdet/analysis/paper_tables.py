@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .reproduce.columns import decimals
 
 __all__ = [
     *('FORMATS', 'Paper', 'Row', 'Table', 'find_rows', 'find_tables', 'format_tables'),
-    *('markdown_table', 'read_metafile', 'read_papers'),
+    *('markdown_table', 'read_metafile', 'read_papers', 'with_results'),
 ]
 
 METAFILE = 'metafile.yml'
@@ -83,7 +83,9 @@ class Row:
     @property
     def test_env(self) -> dict[str, str]:
         """What the data set configs read from the environment."""
-        return {'COCO_TEST': 'test-dev' if self.test_data == 'COCO test-dev' else 'minival'}
+        if not str(self.test_data).startswith('COCO'):
+            return {}
+        return {'COCO_TEST': self.test_data.removeprefix('COCO ')}
 
     @property
     def withheld(self) -> bool:
@@ -192,6 +194,12 @@ def find_rows(papers: Iterable[Paper], targets: Iterable[str]) -> list[Row]:
             _unknown(target, [*names, *(row.address for row in rows)])
         found |= {row.address: row for row in fits}
     return list(found.values())
+
+
+def with_results(table: Table, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A table with results put in by address, each as a metafile's ``Ours`` has it."""
+    rows = (replace(row, ours=results.get(row.address, row.ours)) for row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def format_tables(tables: Iterable[Table], style: str = 'markdown') -> str:

@@ -156,7 +156,7 @@ def test_where_a_row_is_tested(paper):
     quoted = find_rows([paper], ['table-1/quoted'])[0]
     assert quoted.withheld and quoted.test_env == {'COCO_TEST': 'test-dev'}
     row = find_rows([paper], ['own/a'])[0]
-    assert not row.withheld and row.test_env == {'COCO_TEST': 'minival'}
+    assert not row.withheld and row.test_env == {}
     assert row.config == 'configs/one/model.py' and quoted.config is None
 
 
