@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument('--out', help='append the row to this file')
     args = parser.parse_args()
 
+    measured = commit()  # of the code that is loaded, whatever is committed meanwhile
     gt, results = make_data(args.images, args.detections, args.classes, args.seed)
     sides = {'pycocotools_bbox': run_pycocotools, 'rankdet_all_measures': run_rankdet}
     seconds, cpu_seconds, stats = {name: [] for name in sides}, {name: [] for name in sides}, {}
@@ -148,7 +149,7 @@ def main() -> None:
         pycocotools=version('pycocotools'),
         cpu=cpu_name(),
         load=round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None,
-        commit=commit(),
+        commit=measured,
     )
     line = json.dumps(row)
     print(line)
