@@ -1,0 +1,51 @@
+"""What a head's losses need beyond the predictions, allocation by allocation."""
+
+import pytest
+import torch
+from builders import FOCAL, LOSSES, SMOOTH_L1, build, features, retina, total, truth
+from torch.autograd.profiler import profile
+
+CLASSES = 40
+
+
+def peak_bytes(call) -> int:
+    """Most memory in use at any time, beyond what was there before."""
+    with profile(profile_memory=True, use_kineto=True) as recorded:
+        call()
+    events = [event for event in recorded.kineto_results.events() if event.name() == '[memory]']
+    used = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        used += event.nbytes()
+        peak = max(peak, used)
+    return peak
+
+
+def added(loss_cls, loss_bbox, kind='RankRetinaHead') -> int:
+    """Peak of losses and backward pass beyond that of the backward pass alone."""
+    head = build(retina(loss_cls, loss_bbox, CLASSES, kind=kind))
+    instances, metas = truth((2, 1), CLASSES, size=160)
+    with torch.no_grad():
+        outs = head(features(size=160))
+    leaves = [[m.requires_grad_() for m in maps] for maps in outs]
+
+    def clear():
+        for leaf in sum(leaves, []):
+            leaf.grad = torch.zeros_like(leaf)  # not counted
+
+    def losses():
+        total(head.loss_by_feat(*leaves, instances, metas)).backward()
+
+    clear()
+    losses()  # what is made once does not count
+    clear()
+    return peak_bytes(losses)
+
+
+def test_the_measure_sees_an_allocation():
+    assert peak_bytes(lambda: torch.ones(1000).sum()) >= 4000
+    assert peak_bytes(lambda: [torch.ones(1000) + 1 for _ in range(9)][0]) >= 9 * 4000
+
+
+@pytest.mark.parametrize('loss', [name for name in LOSSES if name != 'focal'])
+def test_ranking_adds_less_than_the_stock_head_with_focal_loss(loss):
+    assert added(*LOSSES[loss]) < added(FOCAL, SMOOTH_L1, kind='RetinaHead')
