@@ -161,12 +161,15 @@ def _with_ours(text: str, place: tuple[int, int], ours: Mapping[str, Any]) -> st
     begin = next(n for n, line in enumerate(lines) if line.startswith('Tables:')) + 1
     ends = (n for n in range(begin, len(lines)) if re.match(r'\w', lines[n]))
     begin, end = _items(lines, begin, next(ends, len(lines)))[place[0]]
-    begin = next(n for n in range(begin, end) if re.match(r'[\s-]*Rows:\s*(#.*)?$', lines[n])) + 1
+    keys = len(re.match(r'\s*-\s*', lines[begin])[0])
+    begin = next(n for n in range(begin, end) if re.match(rf'[\s-]{{{keys}}}Rows:', lines[n])) + 1
     begin, end = _items(lines, begin, end)[place[1]]
     item = '\n'.join(lines[begin:end])
     if re.match(r'\s*-\s*\{', item):  # in braces
-        value = json.dumps(dict(ours))
-        item = re.sub(r'\bOurs:\s*(null|~)?(?=\s*[,}])', lambda _: f'Ours: {value}', item, count=1)
+        before, key, after = item.partition('Ours:')
+        after = after.lstrip()
+        written = json.JSONDecoder().raw_decode(after)[1]  # null, or what this has put there
+        item = f'{before}{key} {json.dumps(dict(ours))}{after[written:]}'
         lines[begin:end] = item.split('\n')
         return '\n'.join(lines) + '\n'
     indent = re.match(r'\s*-\s*', lines[begin])[0]

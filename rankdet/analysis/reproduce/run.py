@@ -41,6 +41,7 @@ from .records import (
 )
 from .submit import pack
 
+_QUOTED = 'a number of the paper alone; there is nothing to train'
 #: Starts a command with environment variables beside the present ones; returns its exit status.
 Start = Callable[[list[str], Mapping[str, str]], int]
 
@@ -74,7 +75,7 @@ class Outcome:
     text: str
 
 
-def start(command: list[str], variables: Mapping[str, str]) -> int:
+def run_command(command: list[str], variables: Mapping[str, str]) -> int:
     """Run a command beside this process, which an interruption ends too."""
     print(f'\n$ {" ".join([*(f"{k}={v}" for k, v in variables.items()), shlex.join(command)])}')
     sys.stdout.flush()
@@ -87,7 +88,7 @@ def start(command: list[str], variables: Mapping[str, str]) -> int:
         raise
 
 
-def run_rows(rows: Iterable[Row], options: RunOptions, start: Start = start) -> list[Outcome]:
+def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = None) -> list[Outcome]:
     """Check the data of rows, then train and test what is missing; go on where one fails.
 
     A training that rows share runs once, and goes on from its newest checkpoint if it was
@@ -96,7 +97,7 @@ def run_rows(rows: Iterable[Row], options: RunOptions, start: Start = start) -> 
     Args:
         rows: What to run.
         options: How.
-        start: Runs a command; for tests.
+        start: Runs a command; None starts a process.
 
     Returns:
         list[Outcome]: One for each row.
@@ -104,14 +105,15 @@ def run_rows(rows: Iterable[Row], options: RunOptions, start: Start = start) -> 
     Raises:
         ValueError: A row's options are faulty.
     """
-    rows = list(rows)
-    outcomes = [Outcome(row, 'quoted', _quoted(row)) for row in rows if not row.config]
+    rows, start = list(rows), start or run_command
+    outcomes = [Outcome(row, 'quoted', _QUOTED) for row in rows if not row.config]
     trainings, checked = [], {}
     for training in plan(rows):
         missing, done = _missing(training, options)
         outcomes += done
         try:
             if missing:
+                _check_learning_rate(training)
                 _check_data(training, options, checked)
                 trainings.append((training, missing))
         except Exception as error:
@@ -171,6 +173,16 @@ def needs_scaling(cfg: Config, world: int) -> bool:
     if not base:
         raise UserError(f'{cfg.filename} does not say auto_scale_lr = dict(base_batch_size=...)')
     return world * cfg.train_dataloader.batch_size != base
+
+
+def _check_learning_rate(training: Training) -> None:
+    """A learning rate of the row's own belongs to a batch that the config does not know."""
+    keys = {option.partition('=')[0] for option in training.options}
+    if 'optim_wrapper.optimizer.lr' in keys and 'auto_scale_lr.base_batch_size' not in keys:
+        raise UserError(
+            f'Options of {training.rows[0].address} set optim_wrapper.optimizer.lr; they must say '
+            'in auto_scale_lr.base_batch_size which batch it is for'
+        )
 
 
 def _missing(training: Training, options: RunOptions) -> tuple[list[Row], list[Outcome]]:
@@ -388,10 +400,6 @@ def _outcome(row: Row, entry: Mapping) -> Outcome:
         for column, value in entry['metrics'].items()
     )
     return Outcome(row, 'measured', ', '.join(numbers))
-
-
-def _quoted(row: Row) -> str:
-    return 'the paper quotes it from elsewhere; there is nothing to train'
 
 
 def _failure(row: Row, error: Exception) -> Outcome:
