@@ -77,6 +77,13 @@ def read_inputs(
     return RankingInputs(scores, positives, is_negative, ids)
 
 
+def find_positives(logits: Tensor, targets: Tensor, class_indices: bool) -> Tensor:
+    """The positives' places, as in :func:`read_inputs` and with its checks of label values."""
+    if class_indices:
+        return _class_positives(targets.reshape(-1).long(), logits.shape[-1])
+    return _read_binary(targets.reshape(-1))[0]
+
+
 def locate_loc_errors(
     loc_errors: Tensor, logits: Tensor, targets: Tensor, positives: Tensor
 ) -> Tensor:
@@ -189,6 +196,14 @@ def _read_binary(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _read_class_indices(targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    positives = _class_positives(targets, num_classes)
+    # One byte per score and no one-hot: whole rows first, then the few positives.
+    is_negative = (targets != -1)[:, None].repeat(1, num_classes).reshape(-1)
+    is_negative[positives] = False
+    return positives, is_negative
+
+
+def _class_positives(targets: Tensor, num_classes: int) -> Tensor:
     # int64: narrower labels would be compared with a number of classes that wraps around.
     is_positive = (targets >= 0) & (targets < num_classes)
     if torch.compiler.is_compiling() or not targets.numel():
@@ -202,11 +217,7 @@ def _read_class_indices(targets: Tensor, num_classes: int) -> tuple[Tensor, Tens
                 f'(background) and -1 (ignored), got values from {facts[1]} to {facts[2]}'
             )
         rows = _positions(is_positive, facts[0])
-    positives = rows * num_classes + targets[rows]
-    # One byte per score and no one-hot: whole rows first, then the few positives.
-    is_negative = (targets != -1)[:, None].repeat(1, num_classes).reshape(-1)
-    is_negative[positives] = False
-    return positives, is_negative
+    return rows * num_classes + targets[rows]
 
 
 def _positions(mask: Tensor, count: int) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._backend import chooses_kernels
+from ._fused import fused_ranking, obstacle_of_loss
 from ._inputs import (
     RankingInputs,
     check_device,
@@ -112,6 +114,11 @@ class RankingOp:
 
     An operator is opaque to :func:`torch.compile`. The sizes that depend on the data, such as
     the number of positives, stay inside, and the graph around a loss is never broken.
+
+    Args:
+        name: of the operator.
+        rule: on plain torch, any device.
+        kernel: name of the same rule among the fused kernels.
     """
 
     _SCHEMA = (
@@ -120,11 +127,12 @@ class RankingOp:
         'bool with_gradient) -> (Tensor, Tensor, Tensor, Tensor)'
     )
 
-    def __init__(self, name: str, rule: Rule) -> None:
+    def __init__(self, name: str, rule: Rule, kernel: str | None = None) -> None:
         def run(*args) -> tuple[Tensor, ...]:
             return tuple(_run(rule, *args))
 
         self._op = define_operator(name, self._SCHEMA, run, _describe)
+        self._kernel = kernel
 
     def __call__(
         self,
@@ -145,6 +153,32 @@ class RankingOp:
         if loc_errors is not None:
             check_floating('loc_errors', loc_errors)
             check_device('loc_errors', loc_errors, logits)
+        together = group_name(scope, group)
+        # Processes that rank together must take the same way, whatever each one's share.
+        if (logits.numel() or together) and chooses_kernels(
+            logits,
+            obstacle_of_loss(
+                logits,
+                targets,
+                loc_errors,
+                rule=self._kernel,
+                step=step.kind,
+                scope=scope,
+                class_indices=class_indices,
+            ),
+        ):
+            value, loc_value, loc_gradient = fused_ranking(
+                logits,
+                targets,
+                loc_errors,
+                rule=self._kernel,
+                delta=float(step.delta),
+                group=together,
+                class_indices=class_indices,
+            )
+            if loc_errors is not None:
+                loc_value = attach_gradient(loc_errors, loc_value, loc_gradient)
+            return value, loc_value
         with_gradient = torch.is_grad_enabled() and logits.requires_grad
         value, gradient, loc_value, loc_gradient = self._op(
             logits.detach(),
@@ -156,7 +190,7 @@ class RankingOp:
             float(step.delta),
             float(step.scale),
             scope,
-            group_name(scope, group),
+            together,
             with_gradient,
         )
         if loc_errors is not None:

@@ -36,7 +36,7 @@ def _average_lrp(ranking: Ranking) -> Terms:
     return Terms(loss=false_positives / rank, update=update, loc_weights=loc_weights)
 
 
-_OP = RankingOp('average_lrp', _average_lrp)
+_OP = RankingOp('average_lrp', _average_lrp, 'alrp')
 
 
 def alrp_loss(

@@ -19,8 +19,10 @@ def _interpolated_average_precision(ranking: Ranking) -> Terms:
     return Terms(loss=error, update=error)
 
 
-_PLAIN = RankingOp('average_precision', _average_precision)
-_INTERPOLATED = RankingOp('interpolated_average_precision', _interpolated_average_precision)
+_PLAIN = RankingOp('average_precision', _average_precision, 'ap')
+_INTERPOLATED = RankingOp(
+    'interpolated_average_precision', _interpolated_average_precision, 'interpolated_ap'
+)
 
 
 def ap_loss(

@@ -13,7 +13,7 @@ def _area_above_roc(ranking: Ranking) -> Terms:
     return Terms(loss=error, update=error)
 
 
-_OP = RankingOp('area_above_roc', _area_above_roc)
+_OP = RankingOp('area_above_roc', _area_above_roc, 'auc')
 
 
 def auc_loss(

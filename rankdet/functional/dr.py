@@ -8,10 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._backend import chooses_kernels
+from ._fused_dr import fused_dr, obstacle_of_dr
 from ._groups import Groups, scatter_sum
-from ._inputs import check_choice, check_number, read_inputs
+from ._inputs import check_choice, check_inputs, check_number, read_inputs
 from ._operator import DerivativeOp
 from ._pairs import pull_back, sum_over_pairs
+from ._surrogate import Surrogate
 
 SURROGATES = ('logistic', 'quadratic', 'hinge')
 PAIRINGS = ('dr', 'neg_only', 'all')
@@ -122,38 +125,20 @@ def dr_loss(
         check_number('neg_ratio', neg_ratio, minimum=0, strict=True)
     check_choice('surrogate', surrogate, SURROGATES)
     check_choice('pairing', pairing, PAIRINGS)
+    check_inputs(logits, targets, class_indices=class_indices, image_ids=image_ids)
+    if logits.numel() and chooses_kernels(
+        logits, obstacle_of_dr(logits, image_ids, pairing, neg_ratio)
+    ):
+        return tau * fused_dr(
+            logits, targets, image_ids, class_indices, float(pos_lambda), float(neg_lambda),
+            surrogate, float(smoothness), float(rho), float(margin),
+        )  # fmt: skip
     loss = _OP(
         logits, targets, image_ids, class_indices,
         float(pos_lambda), float(neg_lambda), surrogate, float(smoothness), float(rho),
         float(margin), pairing, None if neg_ratio is None else float(neg_ratio),
     )  # fmt: skip
     return tau * loss
-
-
-class _Surrogate(NamedTuple):
-    """What stands for the hinge, and its derivative."""
-
-    kind: str
-    smoothness: float
-    rho: float
-    margin: float
-
-    def value(self, z: Tensor) -> Tensor:
-        z = z + self.margin
-        if self.kind == 'logistic':
-            return torch.logaddexp(self.smoothness * z, torch.zeros_like(z)) / self.smoothness
-        if self.kind == 'quadratic':
-            rounded = (z.clamp(-self.rho, self.rho) + self.rho).square() / (4 * self.rho)
-            return rounded + torch.relu(z - self.rho)
-        return torch.relu(z)
-
-    def slope(self, z: Tensor) -> Tensor:
-        z = z + self.margin
-        if self.kind == 'logistic':
-            return torch.sigmoid(self.smoothness * z)
-        if self.kind == 'quadratic':
-            return ((z + self.rho) / (2 * self.rho)).clamp(0, 1)
-        return (z > 0).to(z.dtype)
 
 
 def _compute(
@@ -182,7 +167,7 @@ def _compute(
     # What is not ranked may hold anything, NaN too.
     unranked = (~negatives).index_fill_(0, positives, False)
     p = scores.sigmoid().masked_fill_(unranked, 0)
-    loss = _Surrogate(surrogate, smoothness, rho, margin)
+    loss = Surrogate(surrogate, smoothness, rho, margin)
     if pairing == 'all':
         value, gradient = _rank_pairs(p, positives, negatives, groups, loss)
     else:
@@ -209,7 +194,7 @@ def _rank_expectations(
     negatives: Tensor,
     groups: Groups,
     num_positives: Tensor,
-    loss: _Surrogate,
+    loss: Surrogate,
     neg_lambda: float,
     pos_lambda: float | None,
     with_gradient: bool,
@@ -262,7 +247,7 @@ def _rank_expectations(
 
 
 def _rank_pairs(
-    p: Tensor, positives: Tensor, negatives: Tensor, groups: Groups, loss: _Surrogate
+    p: Tensor, positives: Tensor, negatives: Tensor, groups: Groups, loss: Surrogate
 ) -> tuple[Tensor, Tensor]:
     """Pairing 'all', one image after the other; the gradient is that of p."""
     of_positives = groups.split(positives)

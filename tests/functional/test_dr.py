@@ -136,13 +136,13 @@ def test_all_pairs_never_meet_in_one_matrix(monkeypatch):
     sizes = dict(value=[], slope=[])
 
     def watch(name):
-        original = getattr(dr._Surrogate, name)
+        original = getattr(dr.Surrogate, name)
 
         def watched(surrogate, z):
             sizes[name].append(z.numel())
             return original(surrogate, z)
 
-        monkeypatch.setattr(dr._Surrogate, name, watched)
+        monkeypatch.setattr(dr.Surrogate, name, watched)
 
     watch('value')
     watch('slope')
