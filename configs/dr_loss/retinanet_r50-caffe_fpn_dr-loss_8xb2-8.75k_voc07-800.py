@@ -15,3 +15,4 @@ param_scheduler = [
     dict(type='MultiStepLR', by_epoch=False, milestones=[6250], gamma=0.1),
 ]
 train_cfg = dict(max_iters=8750, val_interval=1250)
+default_hooks = dict(checkpoint=dict(interval=1250))

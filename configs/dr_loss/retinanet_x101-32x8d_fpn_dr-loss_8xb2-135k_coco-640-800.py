@@ -18,4 +18,4 @@ param_scheduler = [
     _base_.warm_up,
     dict(type='MultiStepLR', by_epoch=False, milestones=[90000, 120000], gamma=0.1),
 ]
-train_cfg = dict(max_iters=135000)
+train_cfg = dict(max_iters=135000, val_interval=15000)
