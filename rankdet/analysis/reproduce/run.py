@@ -294,11 +294,11 @@ def _test(
         return Outcome(row, 'measured', 'recorded by the first node')
     facts = json.loads((checkpoint.parent / 'training.json').read_text())
     last = facts['parts'][-1]
-    variables = ' '.join(f'{name}={value}' for name, value in row.test_env.items())
+    variables = [f'{name}={value}' for name, value in row.test_env.items()]
     entry = dict(
         row=row.address,
         metrics={},
-        command=f'{last["command"]} && {variables} {_shown(command, options)}',
+        command=f'{last["command"]} && {" ".join([*variables, _shown(command, options)])}',
         seed=facts['seed'],
         **{key: last[key] for key in ('device', 'commit', 'date', 'versions')},
         scaled_lr=last['scaled_lr'],

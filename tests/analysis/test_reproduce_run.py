@@ -1,0 +1,335 @@
+"""What is run for rows, in which order, and what is kept; the runs themselves are played."""
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.fileio import dump
+
+import rankdet.plugin  # noqa: F401, before any import of MMDetection
+from rankdet.analysis.paper_tables import find_rows, read_papers
+from rankdet.analysis.reproduce import run as running
+from rankdet.analysis.reproduce.records import read_results
+from rankdet.analysis.reproduce.run import RunOptions, record_row, run_rows, summary
+from rankdet.datasets.tiny import make_tiny_coco
+from rankdet.engine.errors import UserError
+from tests.engine import tiny
+from tests.engine.tiny import digits  # noqa: F401
+
+MODELS = [dict(Name=name, Config=f'configs/one/{name}.py') for name in ('net', 'dev', 'gone')]
+ROWS = [
+    dict(Name='plain', Model='net', Paper=dict(AP=50.0)),
+    {'Name': 'score', 'Model': 'net', 'Test Options': {'model.test_cfg.score_thr': 0.5}},
+    {'Name': 'delta', 'Model': 'net', 'Options': {'model.bbox_head.loss_cls.delta': 0.5}},
+    dict(Name='quoted', Paper=dict(AP=40.0)),
+]
+METRICS = {'coco/bbox_mAP': 0.412, 'coco/bbox_mAP_75': float('nan')}
+
+
+class Player:
+    """Leaves what tools/train.py and tools/test.py would leave."""
+
+    def __init__(self):
+        self.commands, self.variables, self.fails = [], [], lambda command: False
+
+    def __call__(self, command, variables):
+        self.commands.append(command)
+        self.variables.append(variables)
+        if self.fails(command):
+            return 3
+        folder = Path(command[command.index('--work-dir') + 1])
+        overrides = (
+            command[command.index('--cfg-options') + 1 :] if '--cfg-options' in command else []
+        )
+        if 'train' in self.tool(command):
+            with zipfile.ZipFile(folder / 'epoch_2.pth', 'w') as file:
+                file.writestr('data', '')
+            return 0
+        for override in overrides:
+            if override.startswith('test_evaluator.outfile_prefix='):
+                prefix = Path(override.partition('=')[2])
+                prefix.parent.mkdir(parents=True)
+                row = dict(image_id=9, category_id=1, bbox=[1, 1, 5, 5], score=0.5)
+                Path(f'{prefix}.bbox.json').write_text(json.dumps([row]))
+        log = folder / str(len(self.commands)) / 'metrics.json'
+        log.parent.mkdir(parents=True)
+        log.write_text(json.dumps(METRICS))
+        return 0
+
+    @staticmethod
+    def tool(command):
+        return Path(command[1]).stem
+
+    @property
+    def tools(self):
+        return [self.tool(command) for command in self.commands]
+
+
+@pytest.fixture(autouse=True)
+def unformatted(monkeypatch):
+    """Configs written as they are: formatting them takes longer than everything else."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
+
+
+@pytest.fixture
+def root(digits, tmp_path, monkeypatch):  # noqa: F811
+    """A folder with configs; its table is one/t."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('NNODES', 'NODE_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(running.torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('rankdet.analysis.reproduce.records.device', lambda count: f'{count} x A')
+    folder = tmp_path / 'configs' / 'one'
+    folder.mkdir(parents=True)
+    tiny.write(folder / 'net.py', digits)
+    tiny.write(folder / 'gone.py', shutil.copytree(digits, tmp_path / 'lost'))
+    write_metafile(folder, ROWS)
+    return tmp_path
+
+
+def write_metafile(folder, rows, **table):
+    table = dict(Name='t', Title='T', Columns=['AP', 'AP75'], Rows=rows) | table
+    dump(dict(Models=MODELS, Tables=[table]), str(folder / 'metafile.yml'), file_format='yml')
+
+
+@pytest.fixture
+def play(root):
+    """Run rows of the table, all unless they are named."""
+    player = Player()
+
+    def run(*names, **options):
+        rows = find_rows(read_papers(root / 'configs'), names or ['t'])
+        return run_rows(rows, RunOptions(root, Path('work'), **options), player)
+
+    run.player, run.root = player, root
+    return run
+
+
+def states(outcomes):
+    return {outcome.row.name: outcome.state for outcome in outcomes}
+
+
+def ours(root, name):
+    return find_rows(read_papers(root / 'configs'), [f't/{name}'])[0].ours
+
+
+def test_a_table(play):
+    outcomes = play()
+    assert states(outcomes) == dict(
+        plain='measured', score='measured', delta='measured', quoted='quoted'
+    )
+    assert play.player.tools == ['train', 'test', 'test', 'train', 'test']
+    train, plain, score, other, delta = play.player.commands
+    assert [Path(command[2]).name for command in (train, plain, score)] == ['net.py'] * 3
+    assert '--cfg-options' not in train and '--resume' in train
+    assert plain[3] == score[3] == 'work/net/epoch_2.pth' and delta[3] != plain[3]
+    assert score[-1] == 'model.test_cfg.score_thr=0.5'
+    assert other[-1] == delta[-1] == 'model.bbox_head.loss_cls.delta=0.5'
+    text = summary(outcomes)
+    assert 'one/t/plain   measured  AP 41.2 (paper 50.0)' in text
+    assert text.endswith('4 rows, 0 failed')
+
+
+def test_a_result_with_its_provenance(play):
+    play('t/plain', record=True)
+    entry = read_results(Path('work/results.jsonl'))['one/t/plain']
+    assert entry['metrics'] == {'AP': 41.2} and entry['all_metrics'] == {'coco/bbox_mAP': 0.412}
+    train = 'python tools/train.py configs/one/net.py --work-dir work/net --resume --auto-scale-lr'
+    test = 'python tools/test.py configs/one/net.py work/net/epoch_2.pth --work-dir '
+    assert entry['command'].startswith(f'{train} && {test}work/net/test_one_t_plain')
+    assert str(play.root) not in json.dumps(entry)
+    assert entry['seed'] == 0 and entry['device'] == '1 x A' and entry['commit'] == 'unknown'
+    assert entry['scaled_lr'] is True and 'torch' in entry['versions']
+    found = ours(play.root, 'plain')
+    assert found['Metrics'] == {'AP': 41.2} and found['Command'] == entry['command']
+    assert ours(play.root, 'score') is None
+
+
+def test_what_is_there_is_not_done_again(play):
+    play()
+    play.player.commands.clear()
+    assert states(play())['delta'] == 'measured' and not play.player.commands
+    play('t/delta', again=True)
+    assert play.player.tools == ['test']
+    play.player.commands.clear()
+    write_metafile(
+        play.root / 'configs/one', [ROWS[0] | {'Test Options': {'model.test_cfg.nms_pre': 9}}]
+    )
+    play('t/plain')
+    assert play.player.tools == ['test']  # its result was of another test
+
+
+def test_a_training_that_was_interrupted_goes_on(play):
+    play.player.fails = lambda command: True
+    assert states(play('t/plain')) == dict(plain='failed')
+    play.player.fails = lambda command: False
+    assert states(play('t/plain')) == dict(plain='measured')
+    assert play.player.tools == ['train', 'train', 'test']
+    entry = read_results(Path('work/results.jsonl'))['one/t/plain']
+    assert len(entry['training']) == 2
+
+
+def test_an_interruption_ends_it(play):
+    def interrupt(command):
+        raise KeyboardInterrupt
+
+    play.player.fails = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        play()
+    assert play.player.tools == ['train']
+
+
+def test_the_next_row_after_a_failure(play, capsys):
+    play.player.fails = lambda command: 'test_one_t_plain' in ' '.join(command)
+    outcomes = play()
+    assert states(outcomes) == dict(
+        plain='failed', score='measured', delta='measured', quoted='quoted'
+    )
+    assert 'error: one/t/plain: the test ended with status 3' in capsys.readouterr().err
+    assert summary(outcomes).endswith('4 rows, 1 failed')
+
+
+def test_another_training_in_the_folder_is_not_taken(play):
+    play('t/plain')
+    config = play.root / 'configs/one/net.py'
+    config.write_text(config.read_text().replace('lr=0.002', 'lr=0.004'))
+    (outcome,) = play('t/plain')
+    assert outcome.state == 'failed' and 'another version of configs/one/net.py' in outcome.text
+
+
+def test_data_are_checked_before_any_training(play, capsys):
+    shutil.rmtree(play.root / 'lost/train')
+    write_metafile(play.root / 'configs/one', [dict(Name='gone', Model='gone'), ROWS[0]])
+    outcomes = play()
+    assert states(outcomes) == dict(gone='failed', plain='measured')
+    assert 'train' in outcomes[0].text and 'lost' in outcomes[0].text
+    printed = capsys.readouterr()
+    assert 'error: one/t/gone: ' in printed.err
+    assert all('gone' not in ' '.join(command) for command in play.player.commands)
+
+
+# --- processes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'gpus, batch, base, scaled', [(2, 2, 8, True), (4, 2, 8, False), (2, 4, 8, False)]
+)
+def test_several_processes(play, gpus, batch, base, scaled):
+    row = ROWS[0] | dict(Options={'train_dataloader.batch_size': batch})
+    write_metafile(play.root / 'configs/one', [row])
+    play('t/plain', gpus=gpus)
+    train, test = play.player.commands
+    assert train[0] == 'bash' and train[1].endswith('tools/dist_train.sh') and train[3] == str(gpus)
+    assert ('--auto-scale-lr' in train) == scaled
+    assert test[1].endswith('tools/dist_test.sh') and test[4] == str(gpus)
+    entry = read_results(Path('work/results.jsonl'))['one/t/plain']
+    assert entry['scaled_lr'] == scaled and entry['device'] == f'{gpus} x A'
+
+
+def test_several_nodes(play, monkeypatch):
+    monkeypatch.setenv('NNODES', '2')
+    play('t/plain', gpus=2)
+    assert read_results(Path('work/results.jsonl'))['one/t/plain']['device'] == '4 x A'
+    assert '--auto-scale-lr' not in play.player.commands[0]  # 2 nodes x 2 processes x 2 images
+    monkeypatch.setenv('NODE_RANK', '1')
+    before = Path('work/results.jsonl').read_text()
+    assert states(play('t/score', gpus=2)) == dict(score='measured')
+    assert Path('work/results.jsonl').read_text() == before
+
+
+def test_a_learning_rate_needs_its_batch(play):
+    options = {'optim_wrapper.optimizer.lr': 0.1}
+    folder = play.root / 'configs/one'
+    write_metafile(folder, [ROWS[0] | dict(Options=options)])
+    (outcome,) = play('t/plain')
+    assert outcome.state == 'failed' and 'auto_scale_lr.base_batch_size' in outcome.text
+    write_metafile(folder, [ROWS[0] | dict(Options=options | {'auto_scale_lr.base_batch_size': 2})])
+    play('t/plain')
+    assert '--auto-scale-lr' not in play.player.commands[0]
+
+
+@pytest.mark.parametrize('there, gpus', [(0, 0), (2, 3), (2, 0)])
+def test_more_processes_than_gpus(play, monkeypatch, there, gpus):
+    monkeypatch.setattr(running.torch.cuda, 'is_available', lambda: there > 0)
+    monkeypatch.setattr(running.torch.cuda, 'device_count', lambda: there)
+    cfg = Config.fromfile(play.root / 'configs/one/net.py')
+    with pytest.raises(UserError, match=f'--gpus .* got {gpus}'):
+        running.processes(cfg, gpus)
+    assert running.processes(cfg, None) == max(1, there)
+
+
+def test_a_command_as_a_process(tmp_path, monkeypatch, capfd):
+    code = 'import os, sys; print(os.environ["RANKDET_A"]); sys.exit(5)'
+    assert running.run_command([os.sys.executable, '-c', code], {'RANKDET_A': 'x y'}) == 5
+    out = capfd.readouterr().out
+    assert out.startswith('\n$ RANKDET_A=x y ') and out.endswith('x y\n')
+
+
+# --- test sets of a server -------------------------------------------------------------------
+
+
+@pytest.fixture
+def withheld(play, tmp_path):
+    """The table's row is tested on COCO test-dev."""
+    data = make_tiny_coco(tmp_path / 'coco', images=4)
+    config = Config.fromfile(play.root / 'configs/one/net.py')
+    images = data / 'annotations/image_info_test-dev2017.json'
+    config.test_dataloader.dataset.update(
+        data_root=str(data),
+        ann_file='annotations/image_info_test-dev2017.json',
+        data_prefix=dict(img='test2017/'),
+        metainfo=dict(classes=('person', *'123456789')),
+    )
+    content = json.loads(images.read_text())
+    for name in '123456789':
+        content['categories'].append(dict(id=100 + int(name), name=name))
+    content['images'][0]['id'] = 9
+    images.write_text(json.dumps(content))
+    config.test_evaluator = dict(
+        type='CocoMetric', ann_file=str(images), format_only=True, outfile_prefix='x'
+    )
+    config.dump(play.root / 'configs/one/dev.py')
+    row = {'Name': 'dev', 'Model': 'dev', 'Test Data': 'COCO test-dev', 'Paper': {'AP': 40.0}}
+    write_metafile(play.root / 'configs/one', [row])
+    return play
+
+
+def test_results_for_a_server(withheld):
+    (outcome,) = withheld('t/dev')
+    assert outcome.state == 'submit', outcome.text
+    assert withheld.player.variables[-1] == {'COCO_TEST': 'test-dev'}
+    archive = Path(read_results(Path('work/results.jsonl'))['one/t/dev']['archive'])
+    with zipfile.ZipFile(archive) as file:
+        (name,) = file.namelist()
+    assert name == 'detections_test-dev2017_one-t-dev_results.json'
+    (row,) = find_rows(read_papers(withheld.root / 'configs'), ['t/dev'])
+    with pytest.raises(UserError, match='waits for the numbers of the server'):
+        record_row(row, [], withheld.root, Path('work'))
+    assert record_row(row, ['AP=41.5'], withheld.root, Path('work')) == 'AP 41.5 (paper 40.0)'
+    found = ours(withheld.root, 'dev')
+    assert found['Metrics'] == {'AP': 41.5} and 'COCO_TEST=test-dev python' in found['Command']
+    (outcome,) = withheld('t/dev')
+    assert outcome.state == 'measured' and withheld.player.tools == ['train', 'test']
+
+
+def test_numbers_of_no_server(withheld):
+    withheld('t/dev')
+    (row,) = find_rows(read_papers(withheld.root / 'configs'), ['t/dev'])
+    for number in ('AP', 'AP=x', 'AP50=1', 'AP=101', 'AP=-1', 'AP=nan'):
+        with pytest.raises(UserError, match=number):
+            record_row(row, [number], withheld.root, Path('work'))
+
+
+def test_no_number_without_a_run(play):
+    (row,) = find_rows(read_papers(play.root / 'configs'), ['t/plain'])
+    with pytest.raises(UserError, match='no number stands without a run'):
+        record_row(row, ['AP=50'], play.root, Path('work'))
+    play('t/plain')
+    with pytest.raises(UserError, match='is measured by its run'):
+        record_row(row, ['AP=50'], play.root, Path('work'))
+    record_row(row, [], play.root, Path('work'))
+    assert ours(play.root, 'plain')['Metrics'] == {'AP': 41.2}
