@@ -1,11 +1,18 @@
 """Time ranking losses, forward and backward, side by side with focal loss.
 
     python tools/benchmarks/benchmark_losses.py --out tools/benchmarks/losses.jsonl
+    python tools/benchmarks/benchmark_losses.py --device cuda --loop --out FILE
 
 Scores are drawn as they are at three times of a training. All losses of a setting take turns, so
 that a busy machine is busy for all; the best time of each counts, and its ratio to focal loss.
 On a machine that others use as well, ``--threads 1`` and processor seconds are the steadiest.
 Algorithm 1's loop over the positives (``--loop``) is the one that the tests hold as reference.
+
+On CUDA the batch is that of RetinaNet at 512 pixels, 6 anchors a place, 8 images and 80 classes,
+as class indices. The fused kernels take turns with plain torch, torchvision's focal loss, mmcv's
+fused one where it is compiled, and ``copy``: logits read once, as many gradients written once,
+which is what no loss can beat. A loss that a CUDA graph can hold is also timed as one, without the
+host's part.
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -23,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torchvision
@@ -39,54 +48,112 @@ REGIMES = {
 }
 
 
-def make_scores(
-    size: int, positives: int, regime: str, seed: int, device: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, targets and one localisation error per positive."""
+class Batch(NamedTuple):
+    """Logits ``(n,)`` or, with class indices, ``(rows, classes)``.
+
+    Attributes:
+        dense: 1 and 0 in the shape of logits, for what reads no class indices.
+        errors: one for each row, or for each positive of dense targets.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    dense: Tensor
+    errors: Tensor
+
+    @property
+    def reading(self) -> dict[str, bool]:
+        return dict(class_indices=self.logits.ndim == 2)
+
+
+def make_batch(
+    size: int,
+    positives: int,
+    regime: str,
+    *,
+    seed: int,
+    device: str,
+    classes: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """``size`` scores, less what does not fill a row of ``classes`` (0: none)."""
     generator = torch.Generator().manual_seed(seed)
     mean, std, positive_mean, positive_std = REGIMES[regime]
-    logits = torch.randn(size, generator=generator) * std + mean
-    chosen = torch.randperm(size, generator=generator)[:positives]
-    logits[chosen] = torch.randn(positives, generator=generator) * positive_std + positive_mean
-    targets = torch.zeros(size, dtype=torch.int64)
-    targets[chosen] = 1
-    errors = torch.rand(positives, generator=generator)
-    return logits.to(device).requires_grad_(), targets.to(device), errors.to(device)
+    shape = (size // classes, classes) if classes else (size,)
+    logits = torch.randn(shape, generator=generator) * std + mean
+    chosen = torch.randperm(shape[0], generator=generator)[:positives]
+    place = (chosen,)
+    if classes:
+        place = chosen, torch.randint(0, classes, chosen.shape, generator=generator)
+    logits[place] = torch.randn(positives, generator=generator) * positive_std + positive_mean
+    dense = torch.zeros(shape, dtype=torch.int64)
+    dense[place] = 1
+    targets = dense
+    if classes:
+        targets = torch.full(shape[:1], classes)
+        targets[chosen] = place[1]
+    errors = torch.rand(shape[0] if classes else positives, generator=generator)
+    logits = logits.to(device, dtype).requires_grad_()
+    return Batch(logits, targets.to(device), dense.to(device), errors.to(device))
 
 
-def make_losses(
-    logits: Tensor, targets: Tensor, errors: Tensor, loop: bool
-) -> dict[str, Callable[[], Tensor]]:
+def make_losses(batch: Batch, loop: bool) -> dict[str, Callable[[], Tensor]]:
     """Every loss as a call without arguments."""
-    as_float = targets.float()
-    pairs = targets[: len(targets) // 2 * 2].view(-1, 2)
+    logits, targets, dense, errors = batch
+    reading = batch.reading
+    as_float = dense.to(logits.dtype)
+    pairs = dense.view(-1)[: dense.numel() // 2 * 2].view(-1, 2)
+    copied = torch.empty_like(logits)
     losses = {
         'focal': lambda: torchvision.ops.sigmoid_focal_loss(logits, as_float, reduction='sum'),
-        'ap': lambda: F.ap_loss(logits, targets),
-        'ap_plain': lambda: F.ap_loss(logits, targets, interpolated=False),
-        'ap_heaviside': lambda: F.ap_loss(logits, targets, delta=0),
-        'ap_sigmoid': lambda: F.ap_loss(logits, targets, step='sigmoid'),
-        'auc': lambda: F.auc_loss(logits, targets),
-        'alrp': lambda: sum(F.alrp_loss(logits, targets, errors)),
-        'dr': lambda: F.dr_loss(logits, targets),
+        'copy': lambda: copied.copy_(logits.detach()),
+        'ap': lambda: F.ap_loss(logits, targets, **reading),
+        'ap_plain': lambda: F.ap_loss(logits, targets, interpolated=False, **reading),
+        'ap_heaviside': lambda: F.ap_loss(logits, targets, delta=0, **reading),
+        'ap_sigmoid': lambda: F.ap_loss(logits, targets, step='sigmoid', **reading),
+        'auc': lambda: F.auc_loss(logits, targets, **reading),
+        'alrp': lambda: sum(F.alrp_loss(logits, targets, errors, **reading)),
+        'dr': lambda: F.dr_loss(logits, targets, **reading),
         'ohem_sigmoid': lambda: F.ohem_cross_entropy_loss(
-            logits, targets, use_sigmoid=True, class_indices=False
+            logits, targets, use_sigmoid=True, **reading
         ),
         # Pairs of scores as one class and background.
         'ohem_softmax': lambda: F.ohem_cross_entropy_loss(
-            logits[: len(pairs) * 2].view(-1, 2), 1 - pairs.amax(1)
+            logits.view(-1)[: len(pairs) * 2].view(-1, 2), 1 - pairs.amax(1)
         ),
-        'approx_ap': lambda: F.approx_ap_loss(logits, targets),
-        'structured_hinge': lambda: F.structured_hinge_ap_loss(logits, targets),
+        'approx_ap': lambda: F.approx_ap_loss(logits, targets, **reading),
+        'structured_hinge': lambda: F.structured_hinge_ap_loss(logits, targets, **reading),
     }
-    if importlib.util.find_spec('mmcv') and importlib.util.find_spec('mmcv._ext'):
+    if has_compiled_mmcv():
         from mmcv.ops import sigmoid_focal_loss
 
-        rows, labels = logits[:, None], 1 - targets  # class 0, background 1
+        # Rows of one logit are of class 0, or of background, 1.
+        rows, labels = (
+            (logits, targets) if reading['class_indices'] else (logits[:, None], 1 - dense)
+        )
         losses['focal_mmcv'] = lambda: sigmoid_focal_loss(rows, labels, 2.0, 0.25, None, 'sum')
     if loop:
-        losses['loop'] = functools.partial(_follow_algorithm_1, logits, targets)
+        losses['loop'] = functools.partial(_follow_algorithm_1, logits.view(-1), dense.view(-1))
     return losses
+
+
+def has_compiled_mmcv() -> bool:
+    """Whether there is a fused focal loss to compare with."""
+    return bool(importlib.util.find_spec('mmcv') and importlib.util.find_spec('mmcv._ext'))
+
+
+# Those that have fused kernels.
+FUSED = ('ap', 'ap_plain', 'ap_heaviside', 'auc', 'alrp', 'dr')
+
+
+def by(choice: str, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The loss with the fused kernels (``'triton'``) or without (``'torch'``)."""
+
+    def call() -> Tensor:
+        with F.use_kernels(choice):
+            return loss()
+
+    return call
 
 
 def _follow_algorithm_1(logits: Tensor, targets: Tensor) -> None:
@@ -105,11 +172,38 @@ def run_once(loss: Callable[[], Tensor | None], logits: Tensor) -> tuple[float, 
         torch.cuda.synchronize()
     start, processor_start = time.perf_counter(), time.process_time()
     value = loss()
-    if value is not None:
+    if value is not None and value.requires_grad:
         value.backward()
     if is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start, time.process_time() - processor_start
+
+
+def graph_ms(loss: Callable[[], Tensor], logits: Tensor, repeats: int) -> float | None:
+    """Best time of a CUDA graph of one forward and backward; None where none can be captured."""
+    logits.grad = None
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            torch.autograd.grad(loss(), logits)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            torch.autograd.grad(loss(), logits)
+    except RuntimeError:  # it asks the device for a number
+        torch.cuda.synchronize()
+        return None
+    times = []
+    for _ in range(repeats):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end))
+    return min(times)
 
 
 def peak_bytes(loss: Callable[[], Tensor | None], logits: Tensor) -> int | None:
@@ -135,11 +229,11 @@ def _resident(field: str) -> int:
     return int(status.split(f'{field}:')[1].split()[0]) * 1024
 
 
-def nontrivial_share(logits: Tensor, targets: Tensor, delta: float = 1.0) -> float:
+def nontrivial_share(batch: Batch, delta: float = 1.0) -> float:
     """Share of the negatives within delta of the lowest positive, or above."""
-    scores = logits.detach()
-    negatives = scores[targets == 0]
-    return (negatives >= scores[targets == 1].min() - delta).float().mean().item()
+    scores = batch.logits.detach().float()
+    negatives = scores[batch.dense == 0]
+    return (negatives >= scores[batch.dense == 1].min() - delta).float().mean().item()
 
 
 def describe_run(device: str) -> dict:
@@ -167,43 +261,69 @@ def _processor() -> str:
 
 
 def benchmark(size: int, positives: int, regime: str, args: argparse.Namespace) -> list[dict]:
-    """One row per loss."""
-    logits, targets, errors = make_scores(size, positives, regime, args.seed, args.device)
-    losses = make_losses(logits, targets, errors, args.loop)
-    chosen = {name: losses[name] for name in args.losses}
-    share = nontrivial_share(logits, targets)
-    print(f'\n{regime}, {size} scores, {positives} positives, {share:.1%} non-trivial negatives')
-    memory = {name: peak_bytes(loss, logits) for name, loss in chosen.items()}  # and a warm-up
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
+    """One row per loss and backend."""
+    dtype = getattr(torch, args.dtype)
+    batch = make_batch(
+        size, positives, regime,
+        seed=args.seed, device=args.device, classes=args.classes, dtype=dtype,
+    )  # fmt: skip
+    logits, losses = batch.logits, make_losses(batch, args.loop)
+    chosen = {}
+    for name in args.losses:
+        backends = args.backends if name in FUSED else [None]
+        for backend in backends:
+            loss = losses[name]
+            chosen[name, backend] = by(backend, loss) if backend else loss
+    share = nontrivial_share(batch)
+    print(
+        f'\n{regime}, {logits.numel()} scores, {positives} positives, '
+        f'{share:.1%} non-trivial negatives'
+    )
+    memory = {key: peak_bytes(loss, logits) for key, loss in chosen.items()}  # and a warm-up
+    seconds: dict[tuple, list[tuple[float, float]]] = {key: [] for key in chosen}
     for repeat in range(args.repeats):
-        for name, loss in chosen.items():
-            if name == 'loop' and repeat:
+        for key, loss in chosen.items():
+            if key[0] == 'loop' and repeat:
                 continue
-            seconds[name].append(run_once(loss, logits))
+            seconds[key].append(run_once(loss, logits))
+    best = {key: tuple(map(min, zip(*times))) for key, times in seconds.items()}
     rows = []
-    best = {name: tuple(map(min, zip(*times))) for name, times in seconds.items()}
-    for name, times in seconds.items():
-        wall, processor = best[name]
-        ratio, processor_ratio = (mine / focal for mine, focal in zip(best[name], best['focal']))
-        megabytes = float('nan') if memory[name] is None else memory[name] / 2**20
+    for (name, backend), times in seconds.items():
+        wall, processor = best[name, backend]
+        ratio, processor_ratio = (
+            mine / focal for mine, focal in zip(best[name, backend], best['focal', None])
+        )
+        to_copy = wall / best['copy', None][0]
+        megabytes = memory[name, backend]
+        megabytes = float('nan') if megabytes is None else megabytes / 2**20
+        graph = None
+        if args.device == 'cuda' and backend == 'triton':
+            graph = graph_ms(chosen[name, backend], logits, args.repeats)
         print(
-            f'  {name:16s} {wall * 1e3:9.1f} ms {ratio:7.2f} x   processor '
-            f'{processor * 1e3:9.1f} ms {processor_ratio:7.2f} x {megabytes:7.0f} MiB'
+            f'  {name:16s} {backend or "":6s} {wall * 1e3:9.2f} ms {ratio:7.2f} x   processor '
+            f'{processor * 1e3:9.1f} ms {processor_ratio:7.2f} x   copy {to_copy:6.1f} x '
+            f'{megabytes:7.0f} MiB' + (f'   graph {graph:.3f} ms' if graph else '')
         )
         rows.append(
             dict(
                 loss=name,
+                backend=backend,
                 regime=regime,
-                size=size,
+                size=logits.numel(),
+                classes=args.classes or None,
+                dtype=args.dtype,
                 positives=positives,
                 nontrivial=round(share, 4),
                 best_ms=round(wall * 1e3, 3),
                 median_ms=round(statistics.median(wall for wall, _ in times) * 1e3, 3),
+                graph_ms=graph and round(graph, 4),
                 processor_ms=round(processor * 1e3, 3),
                 repeats=len(times),
                 ratio_to_focal=round(ratio, 3),
                 processor_ratio_to_focal=round(processor_ratio, 3),
-                peak_bytes=memory[name],
+                ratio_to_copy=round(to_copy, 3),
+                peak_bytes=memory[name, backend],
+                gradient_bytes=logits.numel() * logits.element_size(),
                 seed=args.seed,
                 load=round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None,
             )
@@ -212,19 +332,29 @@ def benchmark(size: int, positives: int, regime: str, args: argparse.Namespace) 
 
 
 def main() -> None:
-    names = list(make_losses(*make_scores(2, 1, 'start', 0, 'cpu'), loop=False))
+    names = list(make_losses(make_batch(2, 1, 'start', seed=0, device='cpu'), loop=False))
     usual = ['ap', 'auc', 'alrp', 'dr', 'ohem_sigmoid', 'focal_mmcv']
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--sizes', type=int, nargs='+', default=[2_600_000])
-    parser.add_argument('--positives', type=int, nargs='+', default=[100, 1000, 10_000])
+    parser.add_argument('--sizes', type=int, nargs='+', help='2,600,000; on CUDA 20,951,040')
+    parser.add_argument('--positives', type=int, nargs='+', help='CPU 100 1000 10000, '
+                        'CUDA 300 1500 10000')  # fmt: skip
     parser.add_argument('--regimes', nargs='+', choices=REGIMES, default=list(REGIMES))
+    parser.add_argument(
+        '--classes', type=int, help='class indices for so many classes; 0, dense targets; CPU 0, '
+        'CUDA 80'
+    )  # fmt: skip
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32')
     parser.add_argument(
         '--losses',
         nargs='+',
         choices=names,
         default=[name for name in usual if name in names],
-        help='names as printed; focal is always there',
+        help='names as printed; focal and copy are always there',
     )
+    parser.add_argument(
+        '--backends', nargs='+', choices=['torch', 'triton'],
+        help='plain torch, the fused kernels; CUDA: both',
+    )  # fmt: skip
     parser.add_argument('--loop', action='store_true', help="also time Algorithm 1's loop, once")
     parser.add_argument('--repeats', type=int, default=9)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
@@ -232,10 +362,21 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='JSON lines file to append the rows to')
     args = parser.parse_args()
-    args.losses = ['focal', *args.losses] + ['loop'] * args.loop
+    is_cuda = args.device == 'cuda'
+    if is_cuda and not torch.cuda.is_available():
+        parser.error('--device cuda: torch finds no GPU')
+    args.sizes = args.sizes or [261_888 * 80 if is_cuda else 2_600_000]
+    args.positives = args.positives or [300 if is_cuda else 100, 1500 if is_cuda else 1000, 10_000]
+    args.classes = (80 if is_cuda else 0) if args.classes is None else args.classes
+    args.backends = args.backends or (['torch', 'triton'] if is_cuda else ['torch'])
+    others = [name for name in args.losses if name not in ('focal', 'copy')]
+    args.losses = ['focal', 'copy', *others] + ['loop'] * args.loop
     if args.threads:
         torch.set_num_threads(args.threads)
     where = describe_run(args.device)
+    where['triton'] = _version('triton')
+    where['mmcv_compiled'] = has_compiled_mmcv()
+    where['command'] = ' '.join(['python', *sys.argv])
     print(json.dumps(where))
     for size in args.sizes:
         for positives in args.positives:
@@ -244,6 +385,13 @@ def main() -> None:
                 if args.out:
                     with args.out.open('a') as file:
                         file.writelines(json.dumps(row | where) + '\n' for row in rows)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 if __name__ == '__main__':
