@@ -103,7 +103,9 @@ def test_every_config_is_listed_once_and_used(folder):
     assert collection['Paper']['URL'] in (ROOT / collection['README']).read_text()
 
 
-@pytest.mark.parametrize(('folder', 'model'), MODELS_OF, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ('folder', 'model'), MODELS_OF, ids=lambda part: part if isinstance(part, str) else part['Name']
+)
 def test_a_model_says_what_its_config_does(folder, model):
     assert Path(model['Config']) == Path('configs', folder, f'{model["Name"]}.py')
     assert model['In Collection'] == METAFILES[folder]['Collections'][0]['Name']
