@@ -7,7 +7,9 @@ from rankdet import compat
 
 compat.install()
 
+import rankdet.datasets.perturbations
 import rankdet.datasets.seeded
+import rankdet.engine.recorder
 import rankdet.engine.self_balance
 import rankdet.evaluation.metrics
 import rankdet.models.dense_heads
