@@ -2,14 +2,15 @@
 
     python -m tools.benchmarks.benchmark_heads --out tools/benchmarks/heads.jsonl
 
-The head is that of RetinaNet at its usual size: 80 classes, 9 anchors a place, five levels. A row is
-one loss with the targets, the box loss and the backward pass to the predictions. ``peak_bytes`` is
-the memory in use at its peak beyond what was there before, ``added_bytes`` how much of it goes
-beyond the row ``predictions``, which makes the head's outputs and their gradients and nothing
-else, and ``ratio`` is added_bytes against the stock head with focal loss, the row ``focal``.
-``targets`` is the assignment alone, which all losses share. On a CPU the host computes focal loss
-from plain operations; with ``--device cuda`` by one kernel. All losses take turns, and the best
-time of each counts; ``time_ratio`` compares the processor's seconds.
+The head is that of RetinaNet at its usual size: 80 classes, 9 anchors a place, five levels. A row
+is one loss with the targets, the box loss and the backward pass to the predictions.
+
+``peak_bytes`` is the memory in use at its peak beyond what was there before; ``added_bytes`` is how
+much of it goes beyond the row ``predictions``, which makes the head's outputs and their gradients
+and nothing else; ``ratio`` is added_bytes against the stock head with focal loss, the row
+``focal``. ``targets`` is the assignment alone, which all losses share. On a CPU the host computes
+focal loss from plain operations; with ``--device cuda`` by one kernel. All losses take turns, and
+the best time of each counts; ``time_ratio`` compares the processor's seconds.
 """
 
 from __future__ import annotations

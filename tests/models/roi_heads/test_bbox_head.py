@@ -33,11 +33,26 @@ def losses_of(head, num_classes=3, positives=5):
 
 @pytest.mark.parametrize('box', [SMOOTH_L1, dict(type='GIoULoss')])
 def test_with_cross_entropy_it_is_the_stock_head(box):
-    ours = build(bbox_head(SOFTMAX, box))
-    host = build(bbox_head(SOFTMAX, box, kind='Shared2FCBBoxHead'))
-    _, a = losses_of(ours)
-    _, b = losses_of(host)
-    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    results = []
+    for kind in ('RankShared2FCBBoxHead', 'Shared2FCBBoxHead'):
+        head = build(bbox_head(SOFTMAX, box, kind=kind))
+        outs, losses = losses_of(head)
+        (losses['loss_cls'] + losses['loss_bbox']).backward()
+        meta = dict(img_shape=(96, 96), scale_factor=(1.0, 1.0))
+        (found,) = head.predict_by_feat((batch()[1],), *[(out,) for out in outs], [meta])
+        gradients = {f'gradient of {key}': p.grad for key, p in head.named_parameters()}
+        results.append(losses | gradients | dict(boxes=found.bboxes, scores=found.scores))
+    ours, host = results
+    assert ours.keys() == host.keys() and 'acc' in ours
+    assert all(torch.equal(ours[key], host[key]) for key in host)
+
+
+@pytest.mark.parametrize(('loss', 'prior'), [('focal', 0.01), ('ap', 0.01), ('auc', 0.01),
+                                             ('alrp-giou', 0.01), ('dr', 0.5)])  # fmt: skip
+def test_scores_start_at_the_prior_of_the_loss(loss, prior):
+    head = build(bbox_head(*LOSSES[loss]))
+    scores, _ = head(torch.zeros(2, 4, 3, 3))
+    assert scores.sigmoid().mean().item() == pytest.approx(prior, abs=1e-4)
 
 
 @pytest.mark.parametrize('agnostic', [False, True])
