@@ -14,6 +14,7 @@ and turn it into F in place. A value below ``floor`` is trivial: H is 0 for all 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from ._search import KnotSearch
 # Values that the CPU takes at a time: few enough to bound the temporaries, many enough that
 # threads seldom wait for each other on a busy machine. Other devices take all at once.
 _CHUNK = 1 << 20
+# Fewest values that a core counts of a chunk.
+_PART = 1 << 16
 # Pairs that exist at a time where pairs must be formed.
 _PAIRS = 1 << 22
 
@@ -79,8 +82,8 @@ class LinearStep:
         for chunk in _chunks(values):
             segment = self.search(torch.clamp(chunk, below, self.rounded[-1], out=chunk))
             chunk.sub_(self.anchors.index_select(0, segment))
-            mass += _histogram(segment, segments)
-            moment += _histogram(segment, segments, chunk.double())
+            for total, part in zip((mass, moment), _histograms(segment, chunk.double(), segments)):
+                total += part
             self.segments.append(segment)
         # Offsets are finite: only a NaN among the values survives the multiplication.
         poison = self.poison + 0 * moment.sum()
@@ -178,13 +181,23 @@ def _chunks(values: Tensor) -> tuple[Tensor, ...]:
     return values.split(_CHUNK) if values.device.type == 'cpu' else (values,)
 
 
-def _histogram(bins: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
-    """float64 or int64 sums per bin, without a synchronisation."""
-    if bins.device.type == 'cpu':
-        return torch.bincount(bins, weights, minlength=size)
-    if weights is None:
-        weights = torch.ones((), dtype=torch.int64, device=bins.device).expand(bins.shape)
-    return weights.new_zeros(size).index_add_(0, bins, weights)
+def _histograms(bins: Tensor, values: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Number and float64 sum of the values in each bin, without a synchronisation."""
+    if bins.device.type != 'cpu':
+        ones = torch.ones((), dtype=torch.int64, device=bins.device).expand(bins.shape)
+        number, total = ones.new_zeros(size), values.new_zeros(size)
+        return number.index_add_(0, bins, ones), total.index_add_(0, bins, values)
+
+    def count(bins: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.bincount(bins, minlength=size), torch.bincount(bins, values, minlength=size)
+
+    # bincount alone knows one core only. Not so many parts that starting threads would cost more.
+    parts = min(torch.get_num_threads(), bins.shape[0] // _PART)
+    if parts < 2:
+        return count(bins, values)
+    with ThreadPoolExecutor(parts) as pool:
+        found = list(pool.map(count, bins.chunk(parts), values.chunk(parts)))
+    return tuple(torch.stack(part).sum(0) for part in zip(*found))
 
 
 def _reversed_cumsum(values: Tensor) -> Tensor:
