@@ -1,5 +1,5 @@
-# FoveaBox trained by aLRP Loss (Table 7): trained at 512 x 512, tested at short side 500.
-# Batch 4 x 8, learning rate 0.008, 100 epochs: printed; steps at 75 and 95: released. IoU errors need
+# FoveaBox trained by aLRP Loss (Table 7): trained at 512 x 512, tested at short side 500. Batch 4
+# x 8, learning rate 0.008, 100 epochs: printed; steps at 75 and 95: released. IoU errors need
 # decoded boxes, which the head takes with a loss on corners.
 _base_ = [
     '../_base_/models/foveabox_r50_fpn.py',

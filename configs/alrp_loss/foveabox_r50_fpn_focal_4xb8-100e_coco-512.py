@@ -1,5 +1,6 @@
-# FoveaBox trained by focal loss and Smooth L1 (Table 7): trained at 512 x 512, tested at short side 500.
-# Batch 4 x 8, 100 epochs: printed; learning rate 0.02, steps at 75 and 95, gamma and alpha: released.
+# FoveaBox trained by focal loss and Smooth L1 (Table 7): trained at 512 x 512, tested at short
+# side 500. Batch 4 x 8, 100 epochs: printed; learning rate 0.02, steps at 75 and 95, gamma and
+# alpha: released.
 _base_ = [
     '../_base_/models/foveabox_r50_fpn.py',
     '../_base_/datasets/coco_ssd-512_test-500_torchvision.py',

@@ -1,5 +1,5 @@
-# aLRP Loss 800 with ResNet-101 (Table 6): trained at 800 x 800, tested at short side 800.
-# Batch 4 x 4, learning rate 0.004, 100 epochs (60, 80): printed. Anchors (3 scales, 1 ratio): released.
+# aLRP Loss 800 with ResNet-101 (Table 6): trained at 800 x 800, tested at short side 800. Batch 4
+# x 4, learning rate 0.004, 100 epochs (60, 80): printed. Anchors (3 scales, 1 ratio): released.
 _base_ = [
     '../_base_/models/retinanet-atss_r50_fpn_alrp-loss.py',
     '../_base_/datasets/coco_ssd-800_test-800_torchvision.py',

@@ -1,6 +1,6 @@
-# AP Loss, the baseline of aLRP Loss (Table 2), in its setting: trained at 512 x 512, tested at 500.
-# Batch 4 x 8, 100 epochs (60, 80): printed. Learning rate 0.002, anchors, box deltas and the box loss
-# (divided by 4 |P|, hence 0.25): released.
+# AP Loss, the baseline of aLRP Loss (Table 2), in its setting: trained at 512 x 512, tested at
+# 500. Batch 4 x 8, 100 epochs (60, 80): printed. Learning rate 0.002, anchors, box deltas and the
+# box loss (divided by 4 |P|, hence 0.25): released.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../_base_/datasets/coco_ssd-512_test-500_torchvision.py',

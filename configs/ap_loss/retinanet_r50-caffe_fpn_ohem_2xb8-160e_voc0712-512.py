@@ -1,5 +1,5 @@
-# Cross-entropy by softmax with three hard negatives to a positive, as in SSD (Table 2).
-# Batch 2 x 8, learning rate 0.001, 160 epochs (110, 140): printed for all losses. Everything but the
+# Cross-entropy by softmax with three hard negatives to a positive, as in SSD (Table 2). Batch 2 x
+# 8, learning rate 0.001, 160 epochs (110, 140): printed for all losses. Everything but the
 # classification loss is as in the config of AP Loss.
 _base_ = './retinanet_r50-caffe_fpn_ap-loss_2xb8-160e_voc0712-512.py'
 

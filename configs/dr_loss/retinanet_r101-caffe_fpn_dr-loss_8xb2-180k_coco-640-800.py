@@ -1,6 +1,6 @@
-# DR Loss, 2x with ResNet-101 (Table 4): short side drawn from 640 to 800, tested at 800 or, with --tta,
-# at several scales. Batch 8 x 2, learning rate 0.01, 180,000 iterations: printed; steps at 120,000 and
-# 160,000, score threshold: released.
+# DR Loss, 2x with ResNet-101 (Table 4): short side drawn from 640 to 800, tested at 800 or, with
+# --tta, at several scales. Batch 8 x 2, learning rate 0.01, 180,000 iterations: printed; steps at
+# 120,000 and 160,000, score threshold: released.
 _base_ = [
     '../_base_/models/retinanet_r50-caffe_fpn_dr-loss.py',
     '../_base_/datasets/coco_jitter-640-800.py',

@@ -1,6 +1,6 @@
-# DR Loss on VOC2007 (Table 7): short side 800 in training and testing.
-# Learning rate 0.008, 8,750 iterations, divided by 10 at 6,250: printed. Batch 8 x 2: printed for COCO,
-# "other settings are the same". By the paper's own rule 0.008 would suit about 8 images: for that,
+# DR Loss on VOC2007 (Table 7): short side 800 in training and testing. Learning rate 0.008, 8,750
+# iterations, divided by 10 at 6,250: printed. Batch 8 x 2: printed for COCO, "other settings are
+# the same". By the paper's own rule 0.008 would suit about 8 images: for that,
 # train_dataloader.batch_size=1.
 _base_ = [
     '../_base_/models/retinanet_r50-caffe_fpn_dr-loss.py',

@@ -1,6 +1,7 @@
-# DR Loss, 1.5x with ResNeXt-101 32x8d (Table 4): jitter and testing as with ResNet-101.
-# Batch 8 x 2, learning rate 0.01, 135,000 iterations: printed. Steps at 90,000 and 120,000 are given
-# nowhere; they are those of 1x, 1.5 times. The weights (of Caffe2) want their own mean and deviation.
+# DR Loss, 1.5x with ResNeXt-101 32x8d (Table 4): jitter and testing as with ResNet-101. Batch 8 x
+# 2, learning rate 0.01, 135,000 iterations: printed. Steps at 90,000 and 120,000 are given
+# nowhere; they are those of 1x, 1.5 times. The weights (of Caffe2) want their own mean and
+# deviation.
 _base_ = './retinanet_r101-caffe_fpn_dr-loss_8xb2-180k_coco-640-800.py'
 
 data_preprocessor = dict(mean=[103.530, 116.280, 123.675], std=[57.375, 57.120, 58.395])

@@ -1,5 +1,5 @@
-# Faster R-CNN with both stages trained by aLRP Loss, nothing sampled, the proposals' loss weighed 0.2
-# as printed. Proposals are positive from IoU 0.7, hence its tau; box deltas as released.
+# Faster R-CNN with both stages trained by aLRP Loss, nothing sampled, the proposals' loss weighed
+# 0.2 as printed. Proposals are positive from IoU 0.7, hence its tau; box deltas as released.
 _base_ = 'mmdet::_base_/models/faster-rcnn_r50_fpn.py'
 
 model = dict(

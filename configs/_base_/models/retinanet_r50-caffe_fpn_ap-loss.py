@@ -1,5 +1,6 @@
-# RetinaNet trained by AP Loss: 2 scales x 3 ratios and delta = 1 as printed; IoU 0.5 / 0.4 with each
-# object's best anchor positive, the box loss divided by 4 |P| (hence 0.25) and score_thr as released.
+# RetinaNet trained by AP Loss: 2 scales x 3 ratios and delta = 1 as printed; IoU 0.5 / 0.4 with
+# each object's best anchor positive, the box loss divided by 4 |P| (hence 0.25) and score_thr as
+# released.
 _base_ = './retinanet_r50-caffe_fpn.py'
 
 model = dict(

@@ -1,6 +1,7 @@
-# RetinaNet trained by aLRP Loss: both branches by one loss, whose localisation part is balanced epoch
-# by epoch, 50 in the first; GIoU as printed. 2 scales x 3 ratios, box deltas and IoU 0.5 / 0.4 as
-# released, where boxes are decoded before they are compared. Backbone of torchvision's kind.
+# RetinaNet trained by aLRP Loss: both branches by one loss, whose localisation part is balanced
+# epoch by epoch, 50 in the first; GIoU as printed. 2 scales x 3 ratios, box deltas and IoU 0.5 /
+# 0.4 as released, where boxes are decoded before they are compared. Backbone of torchvision's
+# kind.
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', '../testing/detections.py']
 
 model = dict(

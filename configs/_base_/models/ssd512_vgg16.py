@@ -1,6 +1,6 @@
-# SSD512 for VOC, as MMDetection has it, with a head that takes any loss. Anchors and layers are those
-# of the SSD paper; the box loss is that of RetinaNet in the AP Loss tables ("other details are
-# similar"). A config adds data_preprocessor and loss_cls.
+# SSD512 for VOC, as MMDetection has it, with a head that takes any loss. Anchors and layers are
+# those of the SSD paper; the box loss is that of RetinaNet in the AP Loss tables ("other details
+# are similar"). A config adds data_preprocessor and loss_cls.
 _base_ = ['mmdet::_base_/models/ssd300.py', '../testing/detections.py']
 
 model = dict(

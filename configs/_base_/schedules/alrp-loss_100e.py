@@ -1,6 +1,6 @@
-# aLRP Loss, ablations and scale 800. Printed: SGD, momentum 0.9, learning rate 0.008 for 32 images,
-# divided by 10 after 60 and 80 of 100 epochs. Released: weight decay 1e-4, warm-up over 500 iterations
-# from 0.001. Other rows change lr.
+# aLRP Loss, ablations and scale 800. Printed: SGD, momentum 0.9, learning rate 0.008 for 32
+# images, divided by 10 after 60 and 80 of 100 epochs. Released: weight decay 1e-4, warm-up over
+# 500 iterations from 0.001. Other rows change lr.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.008, momentum=0.9, weight_decay=0.0001),

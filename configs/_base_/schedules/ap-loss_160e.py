@@ -1,6 +1,6 @@
-# AP Loss on VOC. Printed: SGD, momentum 0.9, weight decay 1e-4, learning rate 0.001 for 16 images,
-# scaled linearly with them, divided by 10 after 110 and 140 of 160 epochs. Released: warm-up over 500
-# iterations from 1/3.
+# AP Loss on VOC. Printed: SGD, momentum 0.9, weight decay 1e-4, learning rate 0.001 for 16
+# images, scaled linearly with them, divided by 10 after 110 and 140 of 160 epochs. Released:
+# warm-up over 500 iterations from 1/3.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=0.0001),

@@ -1,7 +1,7 @@
-# DR Loss, 1x. Printed: SGD, learning rate 0.01 for 16 images, divided by 10 after 60,000 and 80,000 of
-# 90,000 iterations; the rest as RetinaNet: momentum 0.9, weight decay 1e-4. The code base that the
-# paper names warms up over 500 iterations from 1/3 (it also doubles the rate of biases and spares
-# them weight decay, which the paper does not print and is not done here).
+# DR Loss, 1x. Printed: SGD, learning rate 0.01 for 16 images, divided by 10 after 60,000 and
+# 80,000 of 90,000 iterations; the rest as RetinaNet: momentum 0.9, weight decay 1e-4. The code
+# base that the paper names warms up over 500 iterations from 1/3 (it also doubles the rate of
+# biases and spares them weight decay, which the paper does not print and is not done here).
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
