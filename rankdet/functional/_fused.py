@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +18,14 @@ from torch.autograd.function import once_differentiable
 from ._inputs import find_positives, locate_loc_errors, wide
 from ._library import define_operator
 from ._scope import Processes
+from ._step import LinearStep
 
 # Rows that are all taken as possible positives, so that nobody counts those that are.
 _FEW_ROWS = 1 << 16
+# Positives beyond which comparing all pairs costs more than a sort, where their number is known.
+_MANY_POSITIVES = 1 << 16
+# Places in 32 bits, with room for the last block.
+_MOST_LOGITS = (1 << 31) - (1 << 12)
 
 
 def obstacle_of_loss(
@@ -49,8 +55,8 @@ def obstacle_of_inputs(logits: Tensor) -> str | None:
     """Why the kernels cannot take these logits."""
     if wide(logits.dtype) == torch.float64:
         return 'they compute in float32, and the logits are float64'
-    if logits.numel() >= 1 << 31:
-        return f'they address fewer than 2**31 logits, got {logits.numel()}'
+    if logits.numel() > _MOST_LOGITS:
+        return f'they address {_MOST_LOGITS} logits at most, got {logits.numel()}'
     return None
 
 
@@ -139,7 +145,9 @@ def _rank(
         found = kernels.given_positives(everyone, own, errors)
         count = torch.full((1,), positions.shape[0], device=logits.device)
         positions = positions.int()
-    num_negatives = None
+    ordered, num_negatives = None, None
+    if not by_row and everyone.shape[0] > _MANY_POSITIVES:
+        ordered = _sort_many(kernels, found, everyone, errors, delta)
     if rule == 'auc':
         if class_indices:
             num_negatives = (labels != -1).sum() * (logits.shape[-1]) - count
@@ -156,6 +164,7 @@ def _rank(
             class_indices=class_indices,
             num_negatives=num_negatives,
             total=processes.sum if group else None,
+            ordered=ordered,
         )
     value = ranked.value.view(()).float()
     if loc_errors is None:
@@ -166,6 +175,22 @@ def _rank(
     loc_gradient = torch.zeros(loc_errors.numel(), dtype=dtype, device=logits.device)
     loc_gradient.index_add_(0, places, weights[own].to(dtype))
     return value, loc_value, loc_gradient.view(loc_errors.shape), *ranked.state, positions
+
+
+def _sort_many(
+    kernels: ModuleType,
+    found: NamedTuple,
+    scores: Tensor,
+    errors: Tensor | None,
+    delta: float,
+) -> NamedTuple:
+    """The positives in order, and the sums of the step over them, as plain torch finds them."""
+    found.numbers[kernels.POISON_AT] = scores.isnan().any()
+    in_order, order = scores.double().sort(stable=True)
+    step = LinearStep(in_order, delta, torch.float32)
+    above = step.positives_above(torch.ones_like(in_order))
+    errors_above = above if errors is None else step.positives_above(errors[order].double())
+    return kernels.Ordered(order.int(), step.positives.float(), above, errors_above)
 
 
 def _describe_rank(

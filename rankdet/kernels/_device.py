@@ -8,7 +8,7 @@ import triton.language as tl
 # Infinite scores stand for huge ones, whose differences are finite in float32.
 HUGE = tl.constexpr(3.4028234663852886e38 / 4)
 
-# Places in the tensor of numbers that stays on the device.
+# Places in the tensor of small integers that stays on the device.
 COUNT = tl.constexpr(0)  # of the positives
 FULLEST = tl.constexpr(1)  # most knots in a cell of the grid
 POISON = tl.constexpr(2)  # 1 where a score is NaN or a label out of range

@@ -14,12 +14,14 @@ import triton
 from torch import Tensor
 
 from . import negatives, positives
-from ._device import NUMBERS, launch
+from ._device import NUMBERS, POISON, launch
 
+POISON_AT = POISON.value
 RULES = ('ap', 'interpolated_ap', 'auc', 'alrp')
 
 # Sizes of blocks. The passes move few bytes a thread and many at a time; a scan is one program.
 _PASS = 1024
+_SORT = 32
 _SMALL = 128
 _SCAN = 1024
 _CLEAR = 4096
@@ -51,6 +53,22 @@ class Positives(NamedTuple):
     numbers: Tensor
     errors: Tensor | None = None
     error_places: Tensor | None = None
+
+
+class Ordered(NamedTuple):
+    """The positives by ascending score, all ``(K,)``.
+
+    Attributes:
+        order: int32 places in :class:`Positives`.
+        scores: float32, finite.
+        above: float64 sums of the step over the other positives.
+        errors_above: the same of the errors; of anything where there are none.
+    """
+
+    order: Tensor
+    scores: Tensor
+    above: Tensor
+    errors_above: Tensor
 
 
 class State(NamedTuple):
@@ -127,6 +145,29 @@ def given_positives(scores: Tensor, own: slice, errors: Tensor | None = None) ->
     return Positives(scores.float(), slots, num_slots, numbers, errors)
 
 
+def sort(found: Positives, *, delta: float) -> Ordered:
+    """By comparing all pairs, for thousands of positives whose number is not known here."""
+    scores, errors = found.scores, found.errors
+    result = Ordered(
+        torch.empty_like(found.slots),
+        torch.empty_like(scores),
+        torch.empty_like(scores, dtype=torch.float64),
+        torch.empty_like(scores, dtype=torch.float64),
+    )
+    launch(
+        positives.sort, triton.cdiv(scores.shape[0], _SORT), scores,
+        scores if errors is None else errors, found.numbers, *result,
+        DELTA=delta, PER_UNIT=_per_unit(delta), HAS_ERRORS=errors is not None,
+        BLOCK=_SORT, OTHERS=_SMALL,
+    )  # fmt: skip
+    return result
+
+
+def _per_unit(delta: float) -> float:
+    """The slope of the step; 0 for the hard one."""
+    return min(0.5 / delta, _STEEPEST) if delta > 1e-100 else 0.0
+
+
 def rank(
     found: Positives,
     logits: Tensor,
@@ -137,6 +178,7 @@ def rank(
     class_indices: bool,
     num_negatives: Tensor | None = None,
     total: Callable[[Tensor], Tensor] | None = None,
+    ordered: Ordered | None = None,
 ) -> Ranked:
     """The loss, and all that its gradients need.
 
@@ -146,26 +188,19 @@ def rank(
         rule: one of ``RULES``.
         num_negatives: |N|, a tensor of one element; for 'auc'.
         total: sums a tensor over the processes that rank together.
+        ordered: what :func:`sort` would find, where there is a better way to it.
     """
     device = logits.device
     capacity, n = found.scores.shape[0], logits.shape[0]
-    per_unit = min(0.5 / delta, _STEEPEST) if delta > 1e-100 else 0.0
-    numbers, errors = found.numbers, found.errors
+    per_unit, numbers = _per_unit(delta), found.numbers
     by_positive, by_knot = (triton.cdiv(k, _SMALL) for k in (capacity, 2 * capacity))
 
     def new(size: int, dtype: torch.dtype) -> Tensor:
         return torch.empty(size, dtype=dtype, device=device)
 
     int32, float64 = torch.int32, torch.float64
-    order = new(capacity, int32)
-    scores = new(capacity, torch.float32)
-    above = new(capacity, float64)
-    errors_above = above if errors is None else new(capacity, float64)
-    launch(positives.sort, triton.cdiv(capacity, 32),
-        found.scores, found.scores if errors is None else errors, numbers, order, scores, above,
-        errors_above, DELTA=delta, PER_UNIT=per_unit, HAS_ERRORS=errors is not None,
-        BLOCK=32, OTHERS=_SMALL,
-    )  # fmt: skip
+    ordered = sort(found, delta=delta) if ordered is None else ordered
+    order, scores, above, errors_above = ordered
     low, high = new(capacity, int32), new(capacity, int32)
     knots, rounded = new(2 * capacity, float64), new(2 * capacity, torch.float32)
     is_open = new(2 * capacity, torch.int8)
@@ -195,7 +230,7 @@ def rank(
         BLOCK=_PASS,
     )
 
-    room = max(8 * capacity, min(_MOST_BINS, n // 8))
+    room = max(4 * capacity, min(_MOST_BINS, n * logits.element_size() // 32))
     tiles = triton.cdiv(n, _PASS)
     bits = dict(TILE_BITS=max(tiles - 1, 0).bit_length(), BLOCK_BITS=_PASS.bit_length() - 1)
     bins = new(room, torch.int64)

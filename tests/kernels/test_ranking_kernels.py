@@ -133,6 +133,15 @@ def test_positives_counted_or_not(monkeypatch):
     torch.testing.assert_close(counted, free, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('name', ['random', 'ties', 'far_and_close'])
+def test_positives_sorted_in_pairs_or_by_torch(monkeypatch, name):
+    monkeypatch.setattr(_fused, '_MANY_POSITIVES', 0)
+    scores, targets, errors = make_scene(name)
+    assert_equal(alrp_loss, scores.float(), targets, errors.float())
+    scores[targets == 1] = float('nan')
+    assert run('triton', alrp_loss, scores.float(), targets, errors.float())[0].isnan()
+
+
 @pytest.mark.parametrize('layout', ['vector', 'row', 'score'])
 def test_layout_of_localisation_errors(layout):
     logits, labels, errors = make_rows()
