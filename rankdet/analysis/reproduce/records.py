@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.fileio import dump, load
 
 from rankdet.analysis.paper_tables import Row
@@ -109,11 +110,12 @@ def versions() -> dict[str, str]:
 
 def device(processes: int) -> str:
     """What the processes run on, all nodes together."""
+    if not torch.cuda.is_available():
+        return f'CPU ({cpu_name()}), {processes} process{"es" if processes > 1 else ""}'
     # A process of its own: asking a GPU for its name takes hundreds of megabytes of it.
-    code = 'import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else "")'
+    code = 'import torch; print(torch.cuda.get_device_name(0))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
-    name = done.stdout.strip()
-    return f'{processes} x {name}' if name else f'CPU ({cpu_name()}), {processes} processes'
+    return f'{processes} x {done.stdout.strip() or "GPU"}'
 
 
 def cpu_name() -> str:

@@ -314,7 +314,7 @@ def _test(
         entry['all_metrics'] = _finite(json.loads(written.pop().read_text()))
         entry['metrics'] = table_values(entry['all_metrics'], row.columns, row.metrics)
         if not entry['metrics']:
-            raise UserError(f'none of {row.columns} was measured in {folder}')
+            raise UserError(f'the test in {folder} measured nothing; did it detect nothing?')
     append_result(results_file(options.work_dir), entry)
     if options.record and entry['metrics']:
         record(row, entry, options.root)
