@@ -1,0 +1,270 @@
+"""The row of Table 3 for any detectors, kept as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from rankdet.analysis.learning import environment
+from rankdet.engine.errors import UserError
+from rankdet.engine.preflight import dataset_classes, leaf_datasets
+
+from .adversarial_patch import PatchOptions, make_patch
+from .deepfool import DeepFoolOptions, deepfool
+from .detector import (
+    Detector,
+    annotations_of,
+    build_dataset,
+    first_images,
+    load_model,
+    measure,
+    require_boxes,
+)
+from .table import to_json
+
+#: Transform of each column whose images need nothing but the data set.
+TRANSFORMS = {'black': 'BlackPatch', 'random': 'RandomPatch', 'flip': 'FlipPatch'}
+#: Columns in the order of the paper's Table 3.
+COLUMNS = ('original', *TRANSFORMS, 'adversarial', 'noise', 'deepfool')
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """What to measure, and on which images.
+
+    Attributes:
+        columns: of ``COLUMNS``.
+        images: the first so many of the test set; None for all.
+        deepfool_images: the first so many of these for DeepFool; None for all.
+        train_images: the first so many training images for the adversarial patch; None for all.
+        extent: what of a box a patch halves, see :mod:`rankdet.datasets.perturbations`.
+        variance: of the noise on images from 0 to 1.
+        seed: of all that is random, not negative.
+        patch: how to make the adversarial patch; ``extent`` and ``seed`` are those above.
+        deepfool: how to attack.
+        batch: images at a time; None takes that of the config.
+        workers: processes that load images; None takes those of the config. Without effect on any
+            number.
+        device: torch device; None takes a GPU if there is one.
+    """
+
+    columns: Sequence[str] = COLUMNS
+    images: int | None = None
+    deepfool_images: int | None = None
+    train_images: int | None = None
+    extent: str = 'both'
+    variance: float = 0.01
+    seed: int = 0
+    patch: PatchOptions = field(default_factory=PatchOptions)
+    deepfool: DeepFoolOptions = field(default_factory=DeepFoolOptions)
+    batch: int | None = None
+    workers: int | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.columns if name not in COLUMNS]
+        if unknown or not self.columns:
+            raise ValueError(f'columns must be among {", ".join(COLUMNS)}; got {unknown}')
+        for name, least in (
+            *((name, 1) for name in ('images', 'deepfool_images', 'train_images', 'batch')),
+            ('workers', 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f'{name} must be at least {least}, got {value!r}')
+        if self.device is not None:
+            try:
+                torch.empty(0, device=self.device)
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(f'device {self.device!r} cannot be used: {reason}') from error
+        patch = replace(self.patch, extent=self.extent, seed=self.seed)
+        object.__setattr__(self, 'patch', patch)
+
+
+def measure_robustness(
+    detectors: Sequence[Detector],
+    options: RobustnessOptions,
+    out_dir: str | os.PathLike,
+    *,
+    command: str = '',
+) -> list[dict]:
+    """Measure what is missing; a run that was killed goes on where it was.
+
+    Args:
+        detectors: from :func:`.detector.find_detectors`.
+        options: what to measure.
+        out_dir: gets a folder for each detector, with ``results.json``, the adversarial patch and
+            DeepFool's norms image by image. A result is used again only for the same weights,
+            model, images and options.
+        command: that was called, kept with each result.
+
+    Returns:
+        A row for each detector, in their order: ``name``, ``config``, ``checkpoint`` and
+        ``cells``, the results by column.
+
+    Raises:
+        UserError: a detector's checkpoint or data does not fit; found before anything is attacked.
+    """
+    tasks = [_Task(one, options, Path(out_dir) / one.name, command) for one in detectors]
+    for task in tasks:
+        task.check()
+    return [task.row() for task in tasks]
+
+
+class _Task:
+    """The row of one detector."""
+
+    def __init__(
+        self, detector: Detector, options: RobustnessOptions, folder: Path, command: str
+    ) -> None:
+        self.detector, self.options, self.folder = detector, options, folder
+        self.command, self.file = command, folder / 'results.json'
+
+    def check(self) -> None:
+        """Raise a UserError for what would end the run later."""
+        cfg = self.detector.cfg
+        load_model(self.detector, 'cpu')
+        require_boxes(self.images, cfg)
+        if self.classes is None:
+            raise UserError(f'{cfg.filename} names no classes: set metainfo of its data set')
+        if 'deepfool' in self.options.columns and len(self.classes) < 2:
+            raise UserError(
+                f'{cfg.filename} has one class: DeepFool needs another that an object can be '
+                'called; leave that column out'
+            )
+        if 'adversarial' in self.options.columns:
+            require_boxes(self.train_images, cfg, 'train')
+
+    def row(self) -> dict:
+        """The row; what is missing is measured first, and kept."""
+        row = dict(
+            name=self.detector.name,
+            config=str(self.detector.cfg.filename),
+            checkpoint=str(self.detector.checkpoint),
+        )
+        kept, columns = self._read(), [one for one in COLUMNS if one in self.options.columns]
+        for column in columns:
+            key = self._key(column)
+            if kept.get(column, {}).get('key') != key:
+                print(f'{self.detector.name}: {column}', file=sys.stderr, flush=True)
+                started = time.monotonic()
+                values = self._measure(column, key)
+                seconds = round(time.monotonic() - started, 1)
+                kept[column] = values | self._provenance(column) | dict(seconds=seconds, key=key)
+                _write_whole(self.file, to_json(row | dict(cells=kept)) + '\n')
+                kept = self._read()  # as it will be found when it is used again
+        self.__dict__.pop('model', None)  # the next detector needs the room
+        return row | dict(cells={name: kept[name] for name in columns})
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return load_model(self.detector, self.options.device)
+
+    @cached_property
+    def images(self) -> Dataset:
+        return first_images(build_dataset(self.detector.cfg), self.options.images)
+
+    @cached_property
+    def train_images(self) -> Dataset:
+        dataset = build_dataset(self.detector.cfg, split='train')
+        return first_images(dataset, self.options.train_images)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        return dataset_classes(next(leaf_datasets(self.detector.cfg.test_dataloader.dataset)))
+
+    @cached_property
+    def _digest(self) -> str:
+        return _digest([self.detector.digest, annotations_of(self.images)])
+
+    def _read(self) -> dict[str, dict]:
+        try:
+            return dict(json.loads(self.file.read_text())['cells'])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _settings(self, column: str) -> dict:
+        """All options that the numbers of a column depend on."""
+        options = self.options
+        if column in TRANSFORMS:
+            return dict(extent=options.extent, seed=options.seed)
+        if column == 'noise':
+            return dict(variance=options.variance, seed=options.seed)
+        if column == 'deepfool':
+            return asdict(options.deepfool) | dict(images=options.deepfool_images)
+        if column == 'adversarial':
+            settings = asdict(options.patch)
+            return {name: settings[name] for name in settings if name != 'save_every'}
+        return {}
+
+    def _key(self, column: str) -> str:
+        parts = [self._digest, column, self._settings(column)]
+        return _digest([*parts, self._patch_key()] if column == 'adversarial' else parts)
+
+    def _patch_key(self) -> str:
+        """More steps go on with a patch, other options begin a new one."""
+        settings = {k: v for k, v in self._settings('adversarial').items() if k != 'steps'}
+        return _digest([self.detector.digest, annotations_of(self.train_images), settings])
+
+    def _measure(self, column: str, key: str) -> dict:
+        loader, options = self.detector.cfg.test_dataloader, self.options
+        if column == 'deepfool':
+            images = first_images(self.images, options.deepfool_images)
+            file = self.folder / 'deepfool.jsonl'
+            return deepfool(self.model, images, options.deepfool, file, key)
+        workers = loader.get('num_workers', 0) if options.workers is None else options.workers
+        settings, images = self._settings(column), self.images
+        if column == 'adversarial':
+            patch = make_patch(
+                self.model,
+                self.train_images,
+                options.patch,
+                self.folder,
+                self._patch_key(),
+                workers=workers,
+            )
+            settings = {name: settings[name] for name in ('rotation', 'extent', 'seed')}
+            settings |= dict(patch=str(patch))
+        if column != 'original':
+            kind = {'adversarial': 'AdversarialPatch', 'noise': 'GaussianNoise', **TRANSFORMS}
+            perturbation = dict(type=kind[column], **settings)
+            images = build_dataset(self.detector.cfg, perturbation=perturbation)
+            images = first_images(images, options.images)
+        batch = options.batch or loader.get('batch_size') or 1
+        return measure(self.model, images, self.classes, workers=workers, batch=batch)
+
+    def _provenance(self, column: str) -> dict:
+        found, device = environment(Path(__file__)), next(self.model.parameters()).device
+        on_gpu = device.type == 'cuda'
+        return dict(
+            settings=self._settings(column),
+            command=self.command,
+            date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
+            device=torch.cuda.get_device_name(device) if on_gpu else f'{platform.machine()} CPU',
+            **{name: found[name] for name in ('commit', 'torch', 'python')},
+        )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _write_whole(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f'.{file.name}.part')
+    part.write_text(text)
+    part.replace(file)

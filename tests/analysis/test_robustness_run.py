@@ -1,0 +1,294 @@
+"""The row of the table: what is kept, what is measured again, what a table shows; mistakes."""
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+import torch
+
+import rankdet.plugin  # noqa: F401
+from rankdet.analysis.robustness import run as module
+from rankdet.analysis.robustness.adversarial_patch import PatchOptions
+from rankdet.analysis.robustness.deepfool import DeepFoolOptions
+from rankdet.analysis.robustness.detector import build_dataset, find_detectors, measure
+from rankdet.analysis.robustness.run import COLUMNS, RobustnessOptions, measure_robustness
+from rankdet.analysis.robustness.table import robustness_table, write_tables
+from rankdet.engine.errors import UserError
+from tests.analysis import robustness_toy as toy
+
+PATCH = PatchOptions(steps=3, batch=2, size=4)
+
+
+@pytest.fixture(scope='module')
+def toys(tmp_path_factory):
+    root = tmp_path_factory.mktemp('toy')
+    data = toy.write_data(root / 'data', dict(train=3, test=4))
+    return toy.write_config(root / 'toy.py', data), toy.write_checkpoint(root / 'toy.pth')
+
+
+@pytest.fixture
+def detector(toys):
+    (found,) = find_detectors(list(map(str, toys)))
+    return found
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Columns that were measured, not taken from what is kept."""
+    columns = []
+    original = module._Task._measure
+
+    def counting(self, column, key):
+        columns.append(column)
+        return original(self, column, key)
+
+    monkeypatch.setattr(module._Task, '_measure', counting)
+    return columns
+
+
+def options(**changes) -> RobustnessOptions:
+    return RobustnessOptions(**(dict(patch=PATCH, device='cpu', workers=0) | changes))
+
+
+def values(rows):
+    names = ('AP', 'AP50', 'L2', 'fooled')
+    return [
+        {c: {n: cell[n] for n in names if n in cell} for c, cell in row['cells'].items()}
+        for row in rows
+    ]
+
+
+def test_a_whole_row_with_its_provenance(detector, tmp_path, measured):
+    (row,) = measure_robustness([detector], options(), tmp_path, command='python tools/x.py a')
+    assert tuple(row['cells']) == COLUMNS == tuple(measured)
+    cells = row['cells']
+    assert cells['original']['AP50'] == pytest.approx(1) and cells['original']['objects'] == 11
+    assert all(0 <= cells[name]['AP50'] <= 1 for name in COLUMNS if name != 'deepfool')
+    assert cells['deepfool']['fooled'] == 11 and cells['deepfool']['L2'] > 0
+    for cell in cells.values():
+        assert cell['command'] == 'python tools/x.py a' and cell['device'].endswith('CPU')
+        assert cell['torch'] and cell['date'] and cell['seconds'] >= 0 and 'commit' in cell
+    assert cells['noise']['settings'] == dict(variance=0.01, seed=0)
+    assert json.loads((tmp_path / 'toy/results.json').read_text()) == row
+
+
+def test_a_column_is_the_ap_of_the_config_with_its_transform(detector, tmp_path):
+    """Against MMEngine's own test of the same pipeline, with CocoMetric."""
+    from rankdet.engine import launch
+
+    chosen = options(columns=['flip'], extent='width', seed=3)
+    (row,) = measure_robustness([detector], chosen, tmp_path)
+    cfg = launch.load_config(str(detector.cfg.filename), work_dir=str(tmp_path / 'run'))
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='FlipPatch', extent='width', seed=3))
+    cfg.test_dataloader.dataset.test_mode = True
+    cfg.train_dataloader = cfg.train_cfg = None
+    cfg.test_evaluator = dict(
+        type='DetectionMetric', bounds=False, ann_file=cfg.test_evaluator.ann_file
+    )
+    cfg.visualizer = dict(type='Visualizer', name='robust')
+    expected = launch.test(cfg, str(detector.checkpoint))
+    assert row['cells']['flip']['AP'] == pytest.approx(expected['det/AP'], abs=1e-12)
+    assert row['cells']['flip']['AP50'] == pytest.approx(expected['det/AP50'], abs=1e-12)
+
+
+def test_workers_and_batches_change_nothing(detector, tmp_path):
+    names = ['random', 'adversarial', 'noise']
+    rows = [
+        measure_robustness([detector], options(columns=names, **changes), tmp_path / str(n))
+        for n, changes in enumerate([dict(workers=0, batch=1), dict(workers=2, batch=3)])
+    ]
+    assert values(rows[0]) == values(rows[1])
+
+
+def test_what_is_kept_is_not_measured_again(detector, tmp_path, measured):
+    few = ['original', 'noise', 'adversarial', 'deepfool']
+    (first,) = measure_robustness([detector], options(columns=few), tmp_path)
+    measured.clear()
+    (second,) = measure_robustness([detector], options(columns=few), tmp_path)
+    assert not measured and first == second
+    measure_robustness([detector], options(columns=few, variance=0.02), tmp_path)
+    assert measured == ['noise']
+    measured.clear()
+    measure_robustness([detector], options(columns=few, variance=0.02, seed=1), tmp_path)
+    assert measured == ['adversarial', 'noise']
+    measured.clear()
+    last = dict(variance=0.02, seed=1, deepfool=DeepFoolOptions(max_iter=9))
+    measure_robustness([detector], options(columns=few, **last), tmp_path)
+    assert measured == ['deepfool']
+    measured.clear()
+    measure_robustness([detector], options(columns=few, **last, images=2), tmp_path)
+    assert len(measured) == 4
+
+
+def test_other_weights_are_measured_again(toys, tmp_path, measured):
+    config, checkpoint = toys
+    own = shutil.copy(checkpoint, tmp_path / 'own.pth')
+    (detector,) = find_detectors([str(config), str(own)])
+    measure_robustness([detector], options(columns=['original']), tmp_path)
+    content = torch.load(own)
+    content['state_dict']['bbox_head.retina_cls.weight'] *= -1
+    torch.save(content, own)
+    (row,) = measure_robustness([detector], options(columns=['original']), tmp_path)
+    assert measured == ['original'] * 2 and row['cells']['original']['AP'] < 0.5
+
+
+def test_a_killed_run_goes_on_with_the_column_it_was_at(detector, tmp_path, monkeypatch):
+    expected = values(measure_robustness([detector], options(), tmp_path / 'whole'))
+
+    def dying(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, 'deepfool', dying)
+        with pytest.raises(KeyboardInterrupt):
+            measure_robustness([detector], options(), tmp_path / 'killed')
+    kept = json.loads((tmp_path / 'killed/toy/results.json').read_text())['cells']
+    assert tuple(kept) == COLUMNS[:-1]
+    monkeypatch.setattr(module, 'measure', dying)
+    monkeypatch.setattr(module, 'make_patch', dying)
+    assert values(measure_robustness([detector], options(), tmp_path / 'killed')) == expected
+
+
+def test_a_part_of_the_images(detector, tmp_path):
+    chosen = options(
+        columns=['original', 'adversarial', 'deepfool'], images=3, deepfool_images=2,
+        train_images=1,
+    )  # fmt: skip
+    (row,) = measure_robustness([detector], chosen, tmp_path)
+    assert row['cells']['original']['images'] == 3 and row['cells']['original']['objects'] == 8
+    assert row['cells']['deepfool']['images'] == 2
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def rows():
+    ap = dict(AP=0.5312, AP50=0.8149, images=7, objects=30)
+    fool = dict(L2=14.72, relative=0.0123, fooled=9, withstood=1, missed=2, images=3)
+    return [
+        dict(name='a|b', cells=dict(original=ap, black=ap | dict(AP50=float('nan')))),
+        dict(name='c', cells=dict(original=ap | dict(images=8), deepfool=fool)),
+    ]
+
+
+def test_the_table_has_the_columns_of_the_paper(tmp_path):
+    lines = robustness_table(rows()).splitlines()
+    assert lines[0] == '| detector | Original | Black patch | DeepFool |'
+    assert lines[1] == '|---|---:|---:|---:|'
+    assert lines[2] == '| a\\|b | 81.5 / 53.1 | - / 53.1 | - |'
+    assert lines[3] == '| c | 81.5 / 53.1 | - / - | 14.7 |'
+    assert '7 images (30 objects) or 8 images' in lines[5] and 'c: 9 objects fooled' in lines[6]
+    table = list(csv.DictReader(io.StringIO(robustness_table(rows(), 'csv'))))
+    assert table[1]['Original AP50'] == '81.5' and table[1]['DeepFool L2'] == '14.7'
+    assert table[0]['Black patch AP50'] == '' and table[0]['DeepFool relative'] == ''
+    kept = json.loads(robustness_table(rows(), 'json'))
+    assert kept[0]['cells']['black']['AP50'] is None and kept[1]['cells']['deepfool']['L2'] == 14.72
+    written = write_tables(rows(), tmp_path / 'new')
+    assert [path.name for path in written] == [f'robustness.{s}' for s in ('md', 'csv', 'json')]
+    with pytest.raises(ValueError, match=r"style must be one of .*, got 'html'"):
+        robustness_table(rows(), 'html')
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+def test_detectors_from_a_command_line(toys, tmp_path):
+    config, checkpoint = map(str, toys)
+    other = shutil.copy(checkpoint, tmp_path / 'epoch_3.pth')
+    both = find_detectors([config, checkpoint, config, str(other)])
+    assert [one.name for one in both] == ['toy-toy', 'toy-epoch_3']
+    run = tmp_path / 'run'
+    run.mkdir()
+    shutil.copy(config, run / 'config.py')
+    for epoch in (2, 10):
+        shutil.copy(checkpoint, run / f'epoch_{epoch}.pth')
+    folder, named = find_detectors([str(run), config, checkpoint], names=['x', 'y'])
+    assert folder.checkpoint.name == 'epoch_10.pth' and [folder.name, named.name] == ['x', 'y']
+
+
+@pytest.mark.parametrize(
+    'arguments, names, message',
+    [
+        ([], None, 'no detector: give CONFIG CHECKPOINT'),
+        (['{checkpoint}'], None, r'toy\.pth has no config in front of it'),
+        (['{config}'], None, r'toy\.py has no checkpoint behind it'),
+        (['{config}', '{config}'], None, r'toy\.py has no checkpoint behind it'),
+        (['{config}', 'none.pth'], None, r'checkpoint none\.pth does not exist'),
+        (['none.py', '{checkpoint}'], None, r'config none\.py does not exist'),
+        (['{folder}'], None, 'holds no configs: give CONFIG CHECKPOINT'),
+        (['{config}', '{checkpoint}'], ['a', 'b'], 'there are 1 detectors, but --names has 2'),
+        (['{config}', '{checkpoint}'] * 2, None, 'two detectors are called toy-toy'),
+        (['{config}', '{checkpoint}'], ['a/b'], "'a/b' is no name"),
+    ],
+)
+def test_what_is_missing_is_named(toys, tmp_path, arguments, names, message):
+    places = dict(config=toys[0], checkpoint=toys[1], folder=tmp_path)
+    with pytest.raises(UserError, match=message):
+        find_detectors([one.format(**places) for one in arguments], names)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(columns=['black', 'blur']), r"columns must be among original, .*got \['blur'\]"),
+        (dict(columns=[]), 'columns must be among'),
+        (dict(images=0), 'images must be at least 1, got 0'),
+        (dict(workers=-1), 'workers must be at least 0, got -1'),
+        (dict(device='gpu'), "device 'gpu' cannot be used"),
+    ],
+)
+def test_wrong_options_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        options(**changes)
+
+
+def spoilt(toys, tmp_path, change, split='test'):
+    """The toy on data that was changed."""
+    data = toy.write_data(tmp_path / 'data', dict(train=2, test=2))
+    path = data / f'annotations/{split}.json'
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    config = toy.write_config(tmp_path / 'own.py', data)
+    return find_detectors([str(config), str(toys[1])])
+
+
+def test_data_without_boxes(toys, tmp_path):
+    detectors = spoilt(toys, tmp_path, lambda content: content.update(annotations=[]))
+    with pytest.raises(UserError, match=r'test_dataloader .*test\.json has no boxes on the 2'):
+        measure_robustness(detectors, options(columns=['black']), tmp_path / 'out')
+    shutil.rmtree(tmp_path / 'data')
+    detectors = spoilt(toys, tmp_path, lambda content: content.update(annotations=[]), 'train')
+    with pytest.raises(UserError, match=r'train_dataloader .*train\.json has no boxes'):
+        measure_robustness(detectors, options(columns=['adversarial']), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_checkpoint_of_another_model(toys, tmp_path):
+    config, checkpoint = toys
+    content = torch.load(checkpoint)
+    content['state_dict']['bbox_head.retina_reg.bias'] = torch.zeros(8)
+    torch.save(content, tmp_path / 'other.pth')
+    good_and_bad = [str(config), str(checkpoint), str(config), str(tmp_path / 'other.pth')]
+    with pytest.raises(UserError, match=r'other\.pth does not fit this config.*retina_reg'):
+        measure_robustness(find_detectors(good_and_bad), options(), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()  # nothing was measured of the good one either
+
+
+def test_a_pipeline_that_cannot_be_perturbed(detector):
+    detector.cfg.test_dataloader.dataset.pipeline.pop()
+    with pytest.raises(UserError, match=r'must load an image .* and end in PackDetInputs'):
+        build_dataset(detector.cfg)
+
+
+def test_ap_is_of_the_images_measured_alone(detector):
+    from rankdet.analysis.robustness.detector import first_images, load_model
+
+    found = measure(
+        load_model(detector, 'cpu'), first_images(build_dataset(detector.cfg), 1), toy.CLASSES,
+        workers=0, batch=1,
+    )  # fmt: skip
+    assert found == pytest.approx(dict(AP=1.0, AP50=1.0, images=1, objects=2))
