@@ -260,6 +260,7 @@ def rank(
         scores, low, high, at_or_above, area, numbers, false_positives,
         DELTA=delta, PER_UNIT=per_unit, BLOCK=_SMALL,
     )  # fmt: skip
+    del mass, at_or_above
     if total is not None:
         false_positives = total(false_positives)
 
