@@ -10,6 +10,7 @@ compat.install()
 import rankdet.datasets.perturbations
 import rankdet.datasets.seeded
 import rankdet.engine.recorder
+import rankdet.engine.seeded_iterations
 import rankdet.engine.self_balance
 import rankdet.evaluation.metrics
 import rankdet.models.dense_heads

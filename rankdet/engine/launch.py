@@ -24,6 +24,7 @@ from .preflight import (
     naming_empty_images,
     read_checkpoint,
 )
+from .pretrained import prepare_backbones
 from .seeded_iterations import SeededIterations
 from .work_dir import NewWorkDir
 
@@ -101,6 +102,7 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     check_data(cfg, ('train', 'val'))
+    prepare_backbones(cfg)
     if resume:
         checkpoint = latest_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
         if resume != 'auto' and not (checkpoint.is_file() and is_complete(checkpoint)):

@@ -131,3 +131,11 @@ def test_it_learns_a_handful_of_images_by_heart(tmp_path):
     losses = [record['loss_cls'] for record in records if 'loss_cls' in record]
     assert losses[0] > 0.95 and max(losses[-5:]) < 0.01
     assert records[-1]['coco/bbox_mAP_50'] > 0.75
+
+
+def test_weights_that_cannot_be_had_end_a_run_before_it_starts(digits, tmp_path):
+    lost = dict(type='Pretrained', checkpoint=str(tmp_path / 'lost.pth'))
+    cfg = tiny.load(digits, tmp_path / 'run', model__backbone__init_cfg=lost)
+    with pytest.raises(UserError, match=r'lost\.pth, which does not exist'):
+        launch.train(cfg)
+    assert not (tmp_path / 'run').exists()

@@ -25,7 +25,6 @@ from pathlib import Path
 import torch
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
 from tools.benchmarks.benchmark_losses import describe_run, peak_bytes, run_once
@@ -45,7 +44,7 @@ LOSSES = {
 
 def build_head(loss: str, classes: int) -> nn.Module:
     """The head of RetinaNet with a loss; the stock head where the loss is stock."""
-    import_modules_from_strings(['rankdet.plugin'])  # the door that configs use
+    import rankdet.plugin  # noqa: F401, I001, before any import of MMDetection
     from mmdet.registry import MODELS
 
     loss_cls, loss_bbox = LOSSES[loss]
