@@ -1,0 +1,270 @@
+"""The trainings that the figures are about: their folders, configs, checkpoints and logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from rankdet.analysis.curves import read_scalars
+from rankdet.engine.checkpoints import latest_checkpoint
+from rankdet.engine.errors import UserError
+from rankdet.engine.launch import load_config
+from rankdet.engine.preflight import check_checkpoint, check_data, dataset_classes, leaf_datasets
+from rankdet.engine.recorder import RECORDS
+
+LOSS_NAMES = {
+    'APLoss': 'AP',
+    'AUCLoss': 'AUC',
+    'aLRPLoss': 'aLRP',
+    'DRLoss': 'DR',
+    'FocalLoss': 'focal',
+    'CrossEntropyLoss': 'CE',
+    'OHEMCrossEntropyLoss': 'CE + OHEM',
+    'ApproxAPLoss': 'AP, approximate gradient',
+    'StructuredHingeAPLoss': 'AP, structured hinge',
+}
+_HEADS = ('bbox_head', 'rpn_head')
+_names = count()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        folder: where it lies.
+        label: what a figure calls it; runs of one label are averaged.
+        config_file: None if there is none beside the checkpoint.
+        checkpoint_file: None for the newest one of the folder.
+    """
+
+    folder: Path
+    label: str
+    config_file: Path | None = None
+    checkpoint_file: Path | None = None
+
+    @property
+    def config(self) -> Config:
+        """Read anew, so that it may be changed.
+
+        Raises:
+            UserError: there is no config for this run.
+        """
+        if self.config_file is None:
+            raise UserError(
+                f'{self.checkpoint_file or self.folder} has no config (*.py) beside it; say which '
+                'config it was trained with: --config FILE'
+            )
+        cfg = load_config(str(self.config_file))
+        return _renamed(cfg)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint asked for, or the newest complete one.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = self.checkpoint_file or latest_checkpoint(self.folder)
+        if found is None:
+            raise UserError(f'{self.folder} holds no checkpoint (epoch_N.pth or iter_N.pth)')
+        return found
+
+    def log(self) -> list[dict]:
+        """What MMEngine logged, see :func:`rankdet.analysis.curves.read_scalars`.
+
+        Raises:
+            UserError: it logged nothing.
+        """
+        records = read_scalars(self.folder)
+        if not records:
+            raise UserError(
+                f'{self.folder} holds no log (<timestamp>/vis_data/scalars.json): it is no folder '
+                'of a training, or the log was not copied with it'
+            )
+        return records
+
+    def records(self) -> list[dict]:
+        """What :class:`rankdet.engine.recorder.LossRecorder` recorded; the later of a step counts.
+
+        Raises:
+            UserError: it recorded nothing.
+        """
+        found: dict[int, dict] = {}
+        for path in sorted(self.folder.glob(f'*/vis_data/{RECORDS}')):
+            for line in path.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:  # a kill cut the last line short
+                    continue
+                found[record['step']] = record
+        if not found:
+            raise UserError(
+                f'{self.folder} holds no {RECORDS}: train with the recorder, '
+                '--cfg-options default_hooks.recorder.type=LossRecorder'
+            )
+        return [found[step] for step in sorted(found)]
+
+
+def open_runs(
+    paths: Sequence[str | Path],
+    *,
+    config: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+) -> list[Run]:
+    """Look at folders of trainings, or single checkpoints in them.
+
+    Args:
+        paths: folders or ``.pth`` files.
+        config: of all of them; None takes the only config in each folder.
+        labels: one a path; None makes them of the losses, and of the detectors where they differ.
+
+    Raises:
+        UserError: a path does not exist, or a folder holds several configs.
+    """
+    if labels is not None and len(labels) != len(paths):
+        raise UserError(f'there are {len(paths)} runs but {len(labels)} labels; give one a run')
+    found = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(f'run {path} does not exist; give folders of trainings, or checkpoints')
+        folder, checkpoint = (path, None) if path.is_dir() else (path.parent, path)
+        found.append(Run(folder, '', _config_in(folder, config), checkpoint))
+    labels = labels or _labels(found)
+    return [Run(r.folder, name, r.config_file, r.checkpoint_file) for r, name in zip(found, labels)]
+
+
+def _renamed(cfg: Config) -> Config:
+    """MMEngine keeps loggers and visualizers by name, for the whole process."""
+    cfg.experiment_name = f'analysis-{next(_names)}'
+    cfg.setdefault('visualizer', ConfigDict(type='Visualizer')).name = cfg.experiment_name
+    return cfg
+
+
+def _config_in(folder: Path, config: str | Path | None) -> Path | None:
+    if config is not None:
+        return Path(config)
+    configs = sorted(folder.glob('*.py'))
+    if len(configs) > 1:
+        names = ', '.join(path.name for path in configs[:4])
+        raise UserError(
+            f'{folder} holds {len(configs)} configs ({names}); say which: --config FILE'
+        )
+    return configs[0] if configs else None
+
+
+def _labels(runs: Iterable[Run]) -> list[str]:
+    described = [_describe(run) for run in runs]
+    detectors = {detector for detector, _ in described if detector}
+    if len(detectors) < 2:
+        return [loss for _, loss in described]
+    return [f'{detector}, {loss}' if detector else loss for detector, loss in described]
+
+
+def _describe(run: Run) -> tuple[str, str]:
+    """Detector and loss, as a legend has them."""
+    if run.config_file is None:
+        return '', run.folder.resolve().name
+    model = run.config.model
+    head = next((model[name] for name in _HEADS if name in model), {})
+    loss = (head.get('loss_cls') or {}).get('type', '')
+    loss = LOSS_NAMES.get(loss, loss.removesuffix('Loss'))
+    return str(model.type), loss or run.folder.resolve().name
+
+
+def by_label(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of the same label together, in the order of their first one."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    return groups
+
+
+def load_model(run: Run, device: str | None = None) -> nn.Module:
+    """The trained detector, ready to be asked.
+
+    Raises:
+        UserError: the config's data are not there, or the checkpoint does not fit the config.
+    """
+    cfg = run.config
+    mode = evaluated(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    check_data(cfg, (mode,))
+    settings = deepcopy(cfg.model)
+    for part in (settings, settings.get('backbone') or {}):
+        part.pop('init_cfg', None)  # weights come from the checkpoint
+    model = MODELS.build(settings)
+    dataset = next(leaf_datasets(cfg[f'{mode}_dataloader'].dataset))
+    check_checkpoint(model, str(run.checkpoint), dataset_classes(dataset))
+    load_checkpoint(model, str(run.checkpoint), map_location='cpu', logger='silent')
+    device = device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    return model.to(device).eval()
+
+
+def evaluated(cfg: Config) -> str:
+    """The loader of the images to analyse: 'val' or, where there is none, 'test'."""
+    return 'val' if cfg.get('val_dataloader') else 'test'
+
+
+def annotation_file(cfg: Config) -> Path:
+    """The COCO file of the images to analyse.
+
+    Raises:
+        UserError: the data set is not in COCO's format.
+    """
+    dataset = next(leaf_datasets(cfg[f'{evaluated(cfg)}_dataloader'].dataset))
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    if path.suffix != '.json':
+        raise UserError(f'{dataset.type}: {path} is not in COCO format (.json), which this needs')
+    return path
+
+
+def image_folder(cfg: Config) -> Path:
+    """Where the images of :func:`annotation_file` lie."""
+    dataset = next(leaf_datasets(cfg[f'{evaluated(cfg)}_dataloader'].dataset))
+    prefix = (dataset.get('data_prefix') or {}).get('img') or ''
+    return Path(dataset.get('data_root') or '', prefix)
+
+
+def plain_training(
+    cfg: Config, folder: Path, iterations: int, seed: int, lr: float | None = None
+) -> Config:
+    """A config that trains for some iterations and does nothing else.
+
+    The learning rate rises over the first tenth and stays; a checkpoint is left at the end.
+    """
+    cfg.work_dir = str(folder)
+    _renamed(cfg)
+    cfg.randomness = dict(seed=seed)
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[key] = None
+    cfg.train_cfg = ConfigDict(type='IterBasedTrainLoop', max_iters=iterations)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    warm = max(1, iterations // 10)
+    cfg.param_scheduler = [
+        ConfigDict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm)
+    ]
+    if lr is not None:
+        cfg.optim_wrapper.optimizer.lr = lr
+    cfg.custom_hooks = []
+    cfg.log_processor = ConfigDict(by_epoch=False)
+    cfg.default_hooks.checkpoint = ConfigDict(
+        type='CheckpointHook', by_epoch=False, interval=iterations, save_optimizer=False
+    )
+    return cfg
+
+
+def checkpoint_at(folder: Path, iterations: int) -> Path:
+    """What :func:`plain_training` leaves."""
+    return folder / f'iter_{iterations}.pth'

@@ -1,0 +1,97 @@
+"""How all figures look, and how they are left behind: PNG, SVG and the data in them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rankdet.analysis.curves import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LINES = ('-', '--', '-.', ':')
+_LOOK = {
+    'font.size': 10,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.25,
+    'svg.hashsalt': 'rankdet',  # equal data give equal files
+}
+
+
+def look(index: int) -> dict[str, str]:
+    """Colour and dash of the curve number ``index``: neither has to be told apart alone.
+
+    The yellow and light ones of the palette come last, since they are faint on white.
+    """
+    return dict(color=COLORS[index % len(COLORS)], linestyle=_LINES[index % len(_LINES)])
+
+
+def panels(rows: int = 1, columns: int = 1, *, width: float = 4.6, height: float = 3.4, **shared):
+    """A figure and an array ``(rows, columns)`` of its axes.
+
+    Args:
+        width, height: of one panel, in inches.
+        shared: ``sharex`` and ``sharey``, as matplotlib has them.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_LOOK):
+        figure = Figure(figsize=(width * columns, height * rows), layout='constrained')
+        return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def save(figure: Figure, data: Mapping, out: str | Path) -> list[Path]:
+    """Write ``out``.png, ``out``.svg and ``out``.json.
+
+    Args:
+        data: what the figure shows; arrays become lists, and numbers keep six digits.
+        out: path without suffix; folders are made.
+
+    Returns:
+        The three paths.
+    """
+    from matplotlib import rc_context
+
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    paths = [out.with_name(f'{out.name}.{suffix}') for suffix in ('png', 'svg', 'json')]
+    with rc_context(_LOOK):
+        figure.savefig(paths[0], dpi=130)
+        figure.savefig(paths[1], dpi=200, metadata={'Date': None})
+    paths[2].write_text(json.dumps(plain(data)) + '\n', encoding='utf-8')
+    return paths
+
+
+def plain(value):
+    """What JSON can hold: no arrays, and null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f'{value:.6g}') if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def runs_text(count: int) -> str:
+    """What a legend says of curves that are means.
+
+    >>> runs_text(1), runs_text(3)
+    ('', ' (3 runs)')
+    """
+    return '' if count == 1 else f' ({count} runs)'

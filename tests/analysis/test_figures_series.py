@@ -1,0 +1,246 @@
+"""Figures drawn from logs and formulas: their data against written-out values."""
+
+import importlib
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+import rankdet.plugin  # noqa: F401
+from rankdet.analysis import figures
+from rankdet.analysis.figures.drift import drifted_weights
+from rankdet.analysis.figures.series import mean_series, window_means
+from rankdet.engine.errors import UserError
+
+
+def write_lines(path, records, tail=''):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join(map(json.dumps, records)) + '\n' + tail)
+
+
+def a_log(folder, records, stamp='20260101_000000', tail=''):
+    write_lines(folder / stamp / 'vis_data/scalars.json', records, tail)
+
+
+def some_records(folder, records, stamp='20260101_000000', tail=''):
+    write_lines(folder / stamp / 'vis_data/losses.jsonl', records, tail)
+
+
+def a_record(step, positives, negatives, loss, seconds=0.25):
+    return dict(
+        step=step, positives=positives, negatives=negatives, loss_cls=loss, ap_loss=loss,
+        loss_seconds=seconds, iteration_seconds=4 * seconds,
+    )  # fmt: skip
+
+
+def balanced(step, cls, loc, weight):
+    return dict(loss=1.0, step=step, aLRP=cls + loc, aLRP_cls=cls, aLRP_loc=loc, sb_weight=weight)
+
+
+# ---------------------------------------------------------------- curves over runs
+
+
+def test_the_mean_over_runs():
+    found = mean_series([{1: 1.0, 2: 5.0, 3: 7.0}, {1: 3.0, 3: math.nan, 4: 0.0}])
+    assert found['steps'] == [1, 3] and found['mean'] == [2.0, 7.0]
+    assert found['low'] == [1.0, 7.0] and found['high'] == [3.0, 7.0]
+    empty = mean_series([{1: math.inf}])
+    assert math.isnan(empty['mean'][0]) and math.isnan(empty['low'][0])
+    assert window_means({1: 1.0, 3: math.nan, 5: 3.0, 7: 9.0}, 2) == {3: 1.0, 7: 6.0}
+
+
+def test_gradients_of_two_seeds_and_another_loss(tmp_path):
+    a = [a_record(1, 1.0, 4.0, 0.5), a_record(2, 2.0, 2.0, 0.25)]
+    b = [a_record(1, 1.0, 8.0, 1.5), a_record(2, 0.0, 2.0, 0.75)]  # no gradient at positives
+    some_records(tmp_path / 'a', a)
+    some_records(tmp_path / 'b', b[:1], tail='{"step": 2, "po')  # a kill cut the line short
+    some_records(tmp_path / 'b', b[1:], stamp='20260102_000000')
+    some_records(tmp_path / 'c', a)
+    paths = [tmp_path / name for name in 'abc']
+    data = figures.gradients(figures.open_runs(paths, labels=['CE', 'CE', 'AP']))
+    ce, ap = data['curves']
+    assert (ce['label'], ce['runs'], ap['label'], ap['runs']) == ('CE', 2, 'AP', 1)
+    assert ce['ratio']['steps'] == [1, 2] and ce['ratio']['mean'] == [6.0, 1.0]
+    assert ce['ratio']['low'] == [4.0, 1.0] and ce['ratio']['high'] == [8.0, 1.0]
+    assert ce['loss']['mean'] == [1.0, 0.5] and ap['loss']['mean'] == [0.5, 0.25]
+    figures.draw_gradients(data)
+
+
+def test_loss_time_leaves_out_the_first_iteration(tmp_path):
+    some_records(tmp_path, [a_record(i, 1.0, 1.0, 1.0, seconds=s) for i, s in
+                            enumerate([100.0, 0.1, 0.3, 0.5, 0.7], 1)])  # fmt: skip
+    data = figures.loss_time(figures.open_runs([tmp_path], labels=['AP']), window=2)
+    (curve,) = data['curves']
+    assert curve['loss_seconds']['steps'] == [3, 5]
+    assert curve['loss_seconds']['mean'] == pytest.approx([0.2, 0.6])
+    assert curve['iteration_seconds']['mean'] == pytest.approx([0.8, 2.4])
+    assert 'loss_bytes' not in curve  # it was not recorded
+    assert len(figures.draw_loss_time(data).axes) == 2
+
+
+def test_balance_of_one_and_of_two_heads(tmp_path):
+    a_log(tmp_path / 'a', [balanced(10, 0.9, 0.1, 50.0), balanced(20, 0.5, 0.2, 10.0)])
+    record = balanced(10, 0.9, 0.1, 50.0)
+    both = {f'{head}.{key}': record[key] for head in ('rpn_head', 'bbox_head') for key in record}
+    a_log(tmp_path / 'b', [both | dict(loss=1.0, step=10)])
+    runs = figures.open_runs([tmp_path / 'a', tmp_path / 'b'], labels=['one', 'two'])
+    data = figures.balance(runs)
+    one, rpn, box = data['curves']
+    assert one['steps'] == [10, 20] and one['aLRP'] == pytest.approx([1.0, 0.7])
+    assert one['aLRP_cls'] == [0.9, 0.5] and one['aLRP_loc'] == [0.1, 0.2]
+    assert one['sb_weight'] == [50.0, 10.0] and one['balanced_loc'] == pytest.approx([5.0, 2.0])
+    assert (rpn['label'], box['label']) == ('two, rpn_head', 'two, bbox_head')
+    assert len(figures.draw_balance(data).axes) == 6
+
+
+def validated(key, steps, values):
+    records = []
+    for epoch, (step, value) in enumerate(zip(steps, values), 1):
+        records += [dict(loss=1.0, step=step - 1), dict(loss=1.0, step=step)]
+        records.append({key: value, 'step': epoch})
+    return records
+
+
+def test_ap_from_the_logs(tmp_path, monkeypatch):
+    """Either metric's name; a resumed run counts once; validations stand at iterations."""
+    a_log(tmp_path / 'a', validated('coco/bbox_mAP', [100, 200], [0.1, 0.3])[:-1])
+    a_log(tmp_path / 'a', validated('coco/bbox_mAP', [200], [0.5]), stamp='20260102_000000')
+    a_log(tmp_path / 'b', validated('det/AP', [100, 200, 300], [0.3, 0.7, 0.9]))
+    module = importlib.import_module('rankdet.analysis.figures.ap_curves')
+    monkeypatch.setattr(module, 'predict', None)  # nothing is tested anew
+    runs = figures.open_runs([tmp_path / 'a', tmp_path / 'b'], labels=['x', 'x'])
+    data = figures.ap_curves(runs)
+    (curve,) = data['curves']
+    assert curve['steps'] == [100, 200] and curve['mean'] == pytest.approx([0.2, 0.6])
+    assert curve['low'] == [0.1, 0.5] and curve['high'] == [0.3, 0.7]
+    figures.draw_ap_curves(data)
+
+
+# ---------------------------------------------------------------- formulas
+
+
+@pytest.mark.parametrize('positives', [False, True])
+def test_a_drifted_normal_is_a_shifted_normal(positives):
+    """Tilting N(m, s^2) by exp(+-p / lambda) gives N(m +- s^2 / lambda, s^2)."""
+    data = figures.drift(
+        spreads=[0.1], lambdas=[0.2, 0.1], samples=200_000, bins=40, positives=positives
+    )
+    (panel,) = data['panels']
+    x, width = np.array(panel['scores']), panel['scores'][1] - panel['scores'][0]
+    for curve in panel['curves']:
+        mean = 0.5 + (-1 if positives else 1) * 0.1**2 / curve['lam']
+        assert curve['mean'] == pytest.approx(mean, abs=2e-3)
+        expected = np.exp(-((x - mean) ** 2) / (2 * 0.1**2)) / (0.1 * math.sqrt(2 * math.pi))
+        near = np.abs(x - mean) < 0.2
+        np.testing.assert_allclose(np.array(curve['density'])[near], expected[near], atol=0.25)
+        assert sum(curve['density']) * width == pytest.approx(1)
+    figures.draw_drift(data)
+
+
+def test_drifted_weights():
+    weights = drifted_weights(np.array([0.1, 0.7]), 0.2)
+    assert weights[1] / weights[0] == pytest.approx(math.exp(0.6 / 0.2))
+    assert drifted_weights(np.array([0.0, 1e4]), 0.01).tolist() == [0.0, 1.0]  # no overflow
+    with pytest.raises(ValueError, match='lambda must be > 0, got 0'):
+        drifted_weights(np.ones(2), 0)
+
+
+def test_surrogates_are_equations_7_and_8():
+    data = figures.surrogates(smoothness=[6.0, 2.0], rho=[0.5], points=21)
+    curves = {curve['name']: curve['values'] for curve in data['curves']}
+    for i, z in enumerate(data['z']):
+        assert curves['hinge'][i] == pytest.approx(max(z, 0), abs=1e-9)
+        quadratic = z if z >= 0.5 else (z + 0.5) ** 2 / 2 if z > -0.5 else 0
+        assert curves['quadratic, ρ = 0.5'][i] == pytest.approx(quadratic, abs=1e-9)
+        for smooth in (6.0, 2.0):
+            logistic = math.log1p(math.exp(smooth * z)) / smooth
+            assert curves[f'logistic, L = {smooth:g}'][i] == pytest.approx(logistic, abs=1e-9)
+    figures.draw_surrogates(data)
+
+
+# ---------------------------------------------------------------- what is left behind
+
+
+def test_png_svg_and_data(tmp_path):
+    data = figures.surrogates(points=3)
+    data['more'] = dict(nan=math.nan, array=np.array([1.0, np.inf]), count=np.int64(3))
+    for _ in range(2):
+        png, svg, saved = figures.save(figures.draw_surrogates(data), data, tmp_path / 'new/f.x')
+        first = svg.read_text()
+    assert [p.name for p in (png, svg, saved)] == ['f.x.png', 'f.x.svg', 'f.x.json']
+    assert min(cv2.imread(str(png)).shape[:2]) > 300
+    assert first.startswith('<?xml') and svg.read_text() == first  # equal data, equal file
+    content = json.loads(saved.read_text())
+    assert content['more'] == dict(nan=None, array=[1.0, None], count=3)
+    assert content['z'] == pytest.approx(list(data['z']))
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    'call, words',
+    [
+        (figures.balance, 'holds no log'),
+        (figures.gradients, 'holds no losses.jsonl: train with the recorder'),
+        (figures.loss_time, 'holds no losses.jsonl'),
+        (figures.ap_curves, 'holds no checkpoint'),
+    ],
+)
+def test_a_run_without_log(tmp_path, call, words):
+    with pytest.raises(UserError, match=words) as caught:
+        call(figures.open_runs([tmp_path], labels=['x']))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_log_without_alrp(tmp_path):
+    a_log(tmp_path, [dict(loss=1.0, step=1)])
+    with pytest.raises(UserError, match='has no aLRP Loss'):
+        figures.balance(figures.open_runs([tmp_path], labels=['x']))
+
+
+def test_runs_that_have_no_mean(tmp_path):
+    a_log(tmp_path / 'a', validated('det/AP', [10, 20], [0.1, 0.2]))
+    a_log(tmp_path / 'b', validated('det/AP', [15, 25], [0.1, 0.2]))
+    with pytest.raises(UserError, match='not measured at the same iterations'):
+        figures.ap_curves(figures.open_runs([tmp_path / 'a', tmp_path / 'b'], labels=['x', 'x']))
+
+
+@pytest.mark.parametrize(
+    'call, words',
+    [
+        (lambda: figures.open_runs(['none']), 'run none does not exist'),
+        (lambda: figures.open_runs(['.'], labels=['a', 'b']), '1 runs but 2 labels'),
+        (lambda: figures.ap_curves([], metric='AP60'), "got 'AP60'"),
+        (lambda: figures.drift(spreads=[-1]), 'spreads must be > 0, got -1'),
+        (lambda: figures.drift(samples=0), 'samples and bins must be at least 1'),
+        (lambda: figures.surrogates(points=1), 'points must be at least 2, got 1'),
+        (lambda: figures.loss_time([], window=0), 'window must be at least 1, got 0'),
+        (lambda: figures.loss_cost([], batch_sizes=[0]), r'must be at least 1, got \[0\]'),
+        (lambda: figures.densities([], bins=0), 'bins must be at least 1, got 0'),
+        (lambda: figures.scatter([], points=0), 'points must be at least 1, got 0'),
+    ],
+)
+def test_bad_options(call, words):
+    with pytest.raises((UserError, ValueError), match=words):
+        call()
+
+
+def test_labels_from_configs(tmp_path):
+    for name, kind, loss in (
+        ('a', 'RetinaNet', 'APLoss'), ('b', 'RetinaNet', 'APLoss'), ('c', 'RetinaNet', 'MyLoss')
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        text = f'model = dict(type="{kind}", bbox_head=dict(loss_cls=dict(type="{loss}")))'
+        (tmp_path / name / 'config.py').write_text(text)
+    paths = [tmp_path / name for name in 'abc']
+    assert [run.label for run in figures.open_runs(paths)] == ['AP', 'AP', 'My']
+    text = (tmp_path / 'c/config.py').read_text().replace('RetinaNet', 'FOVEA')
+    (tmp_path / 'c/config.py').write_text(text)
+    labels = [run.label for run in figures.open_runs(paths)]
+    assert labels == ['RetinaNet, AP', 'RetinaNet, AP', 'FOVEA, My']
+    (tmp_path / 'a/other.py').write_text('')
+    with pytest.raises(UserError, match='holds 2 configs'):
+        figures.open_runs(paths)
