@@ -186,6 +186,8 @@ def test_what_is_made_is_not_made_again_and_more_steps_go_on(attacked, tmp_path,
     [
         (dict(steps=0), 'steps must be at least 1, got 0'),
         (dict(lr=0.0), 'lr must be positive, got 0.0'),
+        (dict(rotation=200.0), r'rotation must be in \[0, 180\] degrees, got 200.0'),
+        (dict(shift=-0.1), 'shift must not be negative, got -0.1'),
         (dict(scale=(1.2, 0.8)), r'scale must be two ascending .*, got \(1.2, 0.8\)'),
     ],
 )

@@ -136,7 +136,8 @@ def test_other_weights_are_measured_again(toys, tmp_path, measured):
 
 
 def test_a_killed_run_goes_on_with_the_column_it_was_at(detector, tmp_path, monkeypatch):
-    expected = values(measure_robustness([detector], options(), tmp_path / 'whole'))
+    chosen = options(columns=['original', 'adversarial', 'deepfool'])
+    expected = values(measure_robustness([detector], chosen, tmp_path / 'whole'))
 
     def dying(*args, **kwargs):
         raise KeyboardInterrupt
@@ -144,12 +145,12 @@ def test_a_killed_run_goes_on_with_the_column_it_was_at(detector, tmp_path, monk
     with monkeypatch.context() as patched:
         patched.setattr(module, 'deepfool', dying)
         with pytest.raises(KeyboardInterrupt):
-            measure_robustness([detector], options(), tmp_path / 'killed')
+            measure_robustness([detector], chosen, tmp_path / 'killed')
     kept = json.loads((tmp_path / 'killed/toy/results.json').read_text())['cells']
-    assert tuple(kept) == COLUMNS[:-1]
+    assert tuple(kept) == ('original', 'adversarial')
     monkeypatch.setattr(module, 'measure', dying)
     monkeypatch.setattr(module, 'make_patch', dying)
-    assert values(measure_robustness([detector], options(), tmp_path / 'killed')) == expected
+    assert values(measure_robustness([detector], chosen, tmp_path / 'killed')) == expected
 
 
 def test_a_part_of_the_images(detector, tmp_path):
@@ -237,6 +238,9 @@ def test_what_is_missing_is_named(toys, tmp_path, arguments, names, message):
         (dict(columns=[]), 'columns must be among'),
         (dict(images=0), 'images must be at least 1, got 0'),
         (dict(workers=-1), 'workers must be at least 0, got -1'),
+        (dict(extent='half'), "extent must be one of .*'either'.*, got 'half'"),
+        (dict(seed=-1), 'seed must be an integer of at least 0, got -1'),
+        (dict(variance=-1.0), 'variance must not be negative, got -1.0'),
         (dict(device='gpu'), "device 'gpu' cannot be used"),
     ],
 )
@@ -265,6 +269,21 @@ def test_data_without_boxes(toys, tmp_path):
     with pytest.raises(UserError, match=r'train_dataloader .*train\.json has no boxes'):
         measure_robustness(detectors, options(columns=['adversarial']), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_one_class_has_nothing_else_to_become(detector, tmp_path):
+    detector.cfg.test_dataloader.dataset.metainfo = dict(classes=('red',))
+    detector.cfg.model.bbox_head.num_classes = 1
+    content = torch.load(detector.checkpoint)
+    content['meta'], state = {}, content['state_dict']
+    for name in ('weight', 'bias'):
+        state[f'bbox_head.retina_cls.{name}'] = state[f'bbox_head.retina_cls.{name}'][2:]
+    torch.save(content, tmp_path / 'red.pth')
+    object.__setattr__(detector, 'checkpoint', tmp_path / 'red.pth')
+    with pytest.raises(UserError, match='has one class: DeepFool needs another'):
+        measure_robustness([detector], options(columns=['deepfool']), tmp_path / 'out')
+    (row,) = measure_robustness([detector], options(columns=['original']), tmp_path / 'out')
+    assert row['cells']['original']['AP50'] > 0.9
 
 
 def test_a_checkpoint_of_another_model(toys, tmp_path):

@@ -100,6 +100,10 @@ def test_proposals_stay_where_they_were_found(loss):
         check(one, detected, classes=10)
         assert one.logits.shape == other.logits.shape and not torch.equal(one.logits, other.logits)
     assert same is proposals
+    image = batch.inputs.clone().requires_grad_()
+    moving = candidates(model, Batch(image, batch.samples), proposals)[0]
+    (gradient,) = torch.autograd.grad(moving[1].scores(torch.arange(3)).sum(), image)
+    assert gradient[1].abs().sum() > 0 and not gradient[0].any()
 
 
 def test_gradients_reach_the_image():

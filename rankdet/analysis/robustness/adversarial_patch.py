@@ -72,6 +72,10 @@ class PatchOptions:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)!r}')
         if not self.lr > 0:
             raise ValueError(f'lr must be positive, got {self.lr!r}')
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f'rotation must be in [0, 180] degrees, got {self.rotation!r}')
+        if not self.shift >= 0:
+            raise ValueError(f'shift must not be negative, got {self.shift!r}')
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f'scale must be two ascending positive factors, got {self.scale!r}')
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from rankdet.analysis.learning import environment
+from rankdet.datasets.perturbations import BlackPatch, GaussianNoise
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import dataset_classes, leaf_datasets
 
@@ -91,6 +92,8 @@ class RobustnessOptions:
             except (RuntimeError, AssertionError) as error:
                 reason = str(error).splitlines()[0]
                 raise ValueError(f'device {self.device!r} cannot be used: {reason}') from error
+        BlackPatch(self.extent, self.seed)  # they say what is wrong with these
+        GaussianNoise(self.variance)
         patch = replace(self.patch, extent=self.extent, seed=self.seed)
         object.__setattr__(self, 'patch', patch)
 
