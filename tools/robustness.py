@@ -14,6 +14,7 @@ on where it was; a second one prints the table at once. docs/robustness.md says 
 """
 
 import argparse
+import contextlib
 import shlex
 import sys
 
@@ -88,9 +89,10 @@ def main() -> None:
             workers=args.workers,
             device=args.device,
         )
-        detectors = find_detectors(args.detectors, args.names, args.cfg_options)
         command = shlex.join(['python', *sys.argv])
-        rows = measure_robustness(detectors, options, args.out_dir, command=command)
+        with contextlib.redirect_stdout(sys.stderr):  # what the libraries say of their work
+            detectors = find_detectors(args.detectors, args.names, args.cfg_options)
+            rows = measure_robustness(detectors, options, args.out_dir, command=command)
         write_tables(rows, args.out_dir)
         print(robustness_table(rows, args.style))
 
