@@ -42,8 +42,10 @@ MOST_GB = 8.0
 _PRELOAD = ['rankdet.plugin', 'mmdet.models', 'mmdet.datasets', 'rankdet.analysis.reproduce.smoke']
 
 
-def smoke_training(training: Training, root: Path, folder: Path, side: int = SMOKE_SIDE) -> dict:
-    """Train one training for two iterations and test its rows, in this process.
+def smoke_training(
+    training: Training, root: Path, folder: Path, side: int = SMOKE_SIDE, iterations: int = 2
+) -> dict:
+    """Train one training for some iterations and test its rows, in this process.
 
     Rows that are tested in the same way are tested once. The environment must lead to tiny data.
 
@@ -52,6 +54,7 @@ def smoke_training(training: Training, root: Path, folder: Path, side: int = SMO
         root: Folder that holds ``configs/``.
         folder: Gets checkpoints and logs.
         side: Longest side of an image.
+        iterations: How many, at least.
 
     Returns:
         dict: What was done, as JSON takes it.
@@ -60,7 +63,7 @@ def smoke_training(training: Training, root: Path, folder: Path, side: int = SMO
         Exception: Whatever went wrong.
     """
     cfg = training.load(root, folder)
-    shorten(cfg)
+    shorten(cfg, iterations=iterations)
     keep_every_score(cfg)
     factor = shrink(cfg, side)
     runner = launch.train(cfg, auto_scale_lr=True)
@@ -79,7 +82,8 @@ def smoke_all(
 ) -> Iterator[dict]:
     """Smoke the trainings of rows one after the other, each in a process of its own.
 
-    What a training leaves is deleted before the next one begins.
+    What a training leaves is deleted before the next one begins. What ``out`` says to be ok by the
+    same commit and versions is not tried again, so that an interrupted smoke goes on.
 
     Args:
         rows: What to try; those that are only quoted are left out.
@@ -96,14 +100,27 @@ def smoke_all(
     context.set_forkserver_preload(_PRELOAD)
     out.parent.mkdir(parents=True, exist_ok=True)
     head = dict(commit=commit(root), device=f'CPU ({cpu_name()})', side=side, versions=versions())
+    done = _done(out, head)
     head |= dict(date=time.strftime('%Y-%m-%d', time.gmtime()), trainings=len(trainings))
     with tempfile.TemporaryDirectory(prefix='rankdet-smoke-') as place, out.open('w') as file:
         variables = make_tiny_data(Path(place, 'data'))
         print(json.dumps(head), file=file, flush=True)
         for training in trainings:
-            line = _in_a_process(context, training, root, Path(place), variables, side)
+            line = done.get(training.name)
+            line = line or _in_a_process(context, training, root, Path(place), variables, side)
             print(json.dumps(line), file=file, flush=True)
             yield line
+
+
+def _done(out: Path, head: dict) -> dict[str, dict]:
+    """What an interrupted smoke of the same code has found to be ok, by training."""
+    try:
+        first, *lines = map(json.loads, out.read_text().splitlines())
+    except (OSError, ValueError):
+        return {}
+    if head['commit'].endswith('-dirty') or any(first.get(key) != head[key] for key in head):
+        return {}
+    return {line['training']: line for line in lines if line['state'] == 'ok'}
 
 
 def _in_a_process(

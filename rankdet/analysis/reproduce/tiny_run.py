@@ -20,7 +20,7 @@ from rankdet.engine.preflight import leaf_datasets
 #: The longest side of a smoke run's images. The others shrink by the same factor.
 SMOKE_SIDE = 256
 IMAGES = 4
-_TESTED = 2  # images, of those
+_BATCH = _TESTED = 2  # images, of those
 _numbers = itertools.count()
 
 
@@ -40,9 +40,8 @@ def make_tiny_data(folder: Path, images: int = IMAGES) -> dict[str, str]:
 def shorten(cfg: Config, *, iterations: int = 2) -> None:
     """Leave a training that reads the weights of no file and ends after a few iterations.
 
-    An epoch becomes at least that many iterations, of two images, or of one where images cannot
-    be shrunk; the checkpoint and the validation come at the end. Every trainable parameter is
-    watched, see :class:`GradientWatch`.
+    An epoch becomes at least that many iterations of at most two images; the checkpoint and the
+    validation come at the end. Every trainable parameter is watched, see :class:`GradientWatch`.
 
     Args:
         cfg: Is changed in place.
@@ -50,7 +49,7 @@ def shorten(cfg: Config, *, iterations: int = 2) -> None:
     """
     forget_files(cfg)
     loader = cfg.train_dataloader
-    loader.batch_size = min(1 if _has_fixed_size(cfg) else 2, loader.batch_size)
+    loader.batch_size = min(_BATCH, loader.batch_size)
     datasets = list(leaf_datasets(loader.dataset))
     for dataset in datasets:
         dataset.indices = min(IMAGES, math.ceil(iterations * loader.batch_size / len(datasets)))
@@ -63,7 +62,8 @@ def shorten(cfg: Config, *, iterations: int = 2) -> None:
     by_epoch = 'max_epochs' in cfg.train_cfg
     cfg.train_cfg.update(max_epochs=1) if by_epoch else cfg.train_cfg.update(max_iters=iterations)
     cfg.train_cfg.val_interval = 1 if by_epoch else iterations
-    cfg.default_hooks.checkpoint.update(interval=cfg.train_cfg.val_interval, max_keep_ckpts=1)
+    kept = dict(interval=cfg.train_cfg.val_interval, max_keep_ckpts=1, save_optimizer=False)
+    cfg.default_hooks.checkpoint.update(kept)
     cfg.default_hooks.logger.interval = 1
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='GradientWatch')]
     rename(cfg)
@@ -94,13 +94,14 @@ def keep_every_score(cfg: Config) -> None:
 def shrink(cfg: Config, side: int = SMOKE_SIDE) -> float:
     """Shrink all sizes of the pipelines by one factor, so that no side is above ``side``.
 
-    Detectors whose priors are made for one size of images, as SSD's, keep it.
+    A detector made for images of one size, as SSD, keeps a little more than half of that, or
+    nothing would be left for its last layers.
 
     Returns:
         float: The factor.
     """
-    if _has_fixed_size(cfg):
-        return 1.0
+    own_sizes = [part.input_size for part in _dicts(cfg.model) if 'input_size' in part]
+    side = max([side, *(size * 9 // 16 for size in own_sizes)])
     loaders = [cfg[f'{mode}_dataloader'].dataset for mode in ('train', 'val', 'test')]
     pipelines = [dataset.pipeline for loader in loaders for dataset in leaf_datasets(loader)]
     steps = [step for p in [*pipelines, cfg.get('tta_pipeline')] for step in _dicts(p)]
@@ -166,10 +167,6 @@ def _dicts(node: Any) -> Iterator[Mapping]:
     if isinstance(node, (list, tuple)):
         for child in node:
             yield from _dicts(child)
-
-
-def _has_fixed_size(cfg: Config) -> bool:
-    return any('input_size' in part for part in _dicts(cfg.model))
 
 
 def _is_pretrained(init_cfg: Any) -> bool:
