@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from ._inputs import check_choice
 
 CHOICES = ('auto', 'triton', 'torch')
 VARIABLE = 'RANKDET_KERNELS'
+
+# What a trial of the kernels found, by loss, device and dtype; None: they computed right.
+_tried: dict[tuple[str, str, torch.dtype], str | None] = {}
+_warned: set[tuple[str, str, torch.dtype]] = set()
 
 _choice = os.environ.get(VARIABLE, 'auto') or 'auto'
 check_choice(f'the environment variable {VARIABLE}', _choice, CHOICES)
@@ -25,7 +30,8 @@ class use_kernels:
 
     Args:
         choice: ``'auto'``, the fused Triton kernels where they can run, on CUDA, and plain torch
-            elsewhere; ``'triton'``, the kernels always, with an error where they cannot run;
+            elsewhere, with a warning where they failed a trial before their first use;
+            ``'triton'``, the kernels always, with an error where they cannot run;
             ``'torch'``, never.
 
     Raises:
@@ -64,7 +70,7 @@ def chooses_kernels(logits: Tensor, obstacle: str | None) -> bool:
     Raises:
         RuntimeError: they were asked for and cannot run; says why.
     """
-    if _choice == 'torch' or (_choice == 'auto' and not logits.is_cuda):
+    if _choice == 'torch' or (_choice == 'auto' and not _on_gpu(logits)):
         return False
     reason = obstacle or obstacle_of_machine(str(logits.device))
     if reason and _choice == 'triton':
@@ -97,6 +103,54 @@ def obstacle_of_machine(device: str) -> str | None:
     return None
 
 
-# A compiler takes the answer and does not look inside. torch.compiler.assume_constant_result sets
+def obstacle_of_trial(logits: Tensor, name: str) -> str | None:
+    """Why the kernels of a loss are not trusted on this device, None where they are.
+
+    Before their first use there with logits of this dtype they run on small fixed inputs, and
+    plain torch on the same; see :mod:`._fused_check`.
+
+    Args:
+        name: of the loss, as in ``_fused_check.LOSSES``.
+
+    Raises:
+        RuntimeError: a CUDA graph captures the first use.
+    """
+    # On a CPU kernels run in Triton's interpreter, only for those who test them.
+    if _choice == 'torch' or not _on_gpu(logits):
+        return None
+    device = str(logits.device)
+    if obstacle_of_machine(device):
+        return None
+    return _try_kernels(name, device, logits.dtype, _choice == 'auto')
+
+
+def _on_gpu(logits: Tensor) -> bool:
+    return logits.is_cuda
+
+
+def _try_kernels(name: str, device: str, dtype: torch.dtype, warns: bool) -> str | None:
+    key = name, device, dtype
+    if key not in _tried:
+        if device.startswith('cuda') and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                f'the first loss by the fused {name!r} kernels on {device} with {dtype} logits is '
+                'captured in a CUDA graph, where they cannot be tried: compute it once before'
+            )
+        check = importlib.import_module('rankdet.functional._fused_check')
+        fault = check.find_fault(name, device, dtype)
+        _tried[key] = fault and f'in a trial of the {name!r} kernels on {device} {fault}'
+    fault = _tried[key]
+    if fault and warns and key not in _warned:
+        _warned.add(key)
+        warnings.warn(
+            f'plain torch computes the loss, since {fault}; {VARIABLE}=torch avoids the trial',
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return fault
+
+
+# A compiler takes the answers and does not look inside. torch.compiler.assume_constant_result sets
 # the same mark, but loads the whole compiler to do so.
 obstacle_of_machine._dynamo_marked_constant = True
+_try_kernels._dynamo_marked_constant = True

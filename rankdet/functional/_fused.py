@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._backend import VARIABLE, obstacle_of_trial
 from ._inputs import find_positives, locate_loc_errors, wide
 from ._library import define_operator
-from ._scope import Processes
+from ._scope import Processes, group_name
 from ._step import LinearStep
 
 # Rows that are all taken as possible positives, so that nobody counts those that are.
@@ -38,7 +39,11 @@ def obstacle_of_loss(
     scope: str,
     class_indices: bool,
 ) -> str | None:
-    """Why the kernels cannot compute this loss; looks at no values."""
+    """Why the kernels cannot compute this loss; looks at no values.
+
+    Raises:
+        RuntimeError: they failed their trial on this process, and others wait for it.
+    """
     if rule is None:
         return 'this loss has no kernel'
     if step != 'linear':
@@ -48,7 +53,16 @@ def obstacle_of_loss(
     by_row = scope == 'batch' and _is_bounded(logits, targets, loc_errors, class_indices)
     if torch.compiler.is_compiling() and not by_row:
         return 'a compiled graph needs sizes that do not depend on the number of positives'
-    return obstacle_of_inputs(logits)
+    obstacle = obstacle_of_inputs(logits)
+    if obstacle:
+        return obstacle
+    fault = obstacle_of_trial(logits, rule)
+    if fault and group_name(scope):
+        raise RuntimeError(
+            f'{fault}. Processes that rank together must all take the same way: set '
+            f'{VARIABLE}=torch for all of them'
+        )
+    return fault
 
 
 def obstacle_of_inputs(logits: Tensor) -> str | None:

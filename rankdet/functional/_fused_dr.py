@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._backend import obstacle_of_trial
 from ._fused import flat_targets, load_kernels, obstacle_of_inputs, on_device
 from ._groups import Groups
 from ._library import define_operator
@@ -25,7 +26,7 @@ def obstacle_of_dr(
         return f'they mine no hard negatives, got neg_ratio={neg_ratio!r}'
     if image_ids is not None and logits.numel() // image_ids.shape[0] < _NARROW:
         return f'image_ids must name rows of {_NARROW} logits or more'
-    return obstacle_of_inputs(logits)
+    return obstacle_of_inputs(logits) or obstacle_of_trial(logits, 'dr')
 
 
 def fused_dr(

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from rankdet.functional import alrp_loss, ap_loss, auc_loss, dr_loss, use_kernels
+from rankdet.functional import (
+    _fused_check,
+    alrp_loss,
+    ap_loss,
+    auc_loss,
+    dr_loss,
+    use_kernels,
+)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
@@ -56,6 +63,13 @@ def step(loss, batch):
     with use_kernels('triton'):
         value = loss(*batch)
         return value, *torch.autograd.grad(value, inputs, allow_unused=True)
+
+
+@pytest.mark.parametrize('name', _fused_check.LOSSES)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_the_trial_finds_no_fault(name, dtype):
+    with no_synchronisation():  # it allows itself what it needs
+        assert _fused_check.find_fault(name, 'cuda:0', dtype) is None
 
 
 @every_loss
