@@ -15,7 +15,8 @@ A config says three things: a seed, the sampler, and the wrapper, outermost, aro
     )
 
 Runs counted in iterations take ``SeededInfiniteSampler``. Not covered: transforms that keep samples
-from one call to the next (CachedMosaic, CachedMixUp). For what the model draws there is ``SeededIterations``.
+from one call to the next (CachedMosaic, CachedMixUp). For what the model draws there is
+``SeededIterations``.
 """
 
 from __future__ import annotations

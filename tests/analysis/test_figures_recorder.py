@@ -67,7 +67,7 @@ def slow_magnitudes(head, cls_scores, boxes, objects, metas, ignored):
                 else:
                     for channel, value in enumerate(own):
                         totals[channel != label] += abs(value)
-    return *totals, float(loss)
+    return *totals, float(loss.detach())
 
 
 @pytest.mark.parametrize('loss', LOSSES)

@@ -1,5 +1,6 @@
 """Figures drawn from logs and formulas: their data against written-out values."""
 
+import doctest
 import importlib
 import json
 import math
@@ -37,6 +38,13 @@ def a_record(step, positives, negatives, loss, seconds=0.25):
 
 def balanced(step, cls, loc, weight):
     return dict(loss=1.0, step=step, aLRP=cls + loc, aLRP_cls=cls, aLRP_loc=loc, sb_weight=weight)
+
+
+@pytest.mark.parametrize('name', ['convergence', 'drift', 'series', 'style'])
+def test_examples(name):
+    module = importlib.import_module(f'rankdet.analysis.figures.{name}')
+    found = doctest.testmod(module)
+    assert found.attempted and not found.failed
 
 
 # ---------------------------------------------------------------- curves over runs

@@ -71,6 +71,8 @@ def _product(log: list[dict], prefix: str) -> dict[int, float]:
 
 def draw_balance(data: dict) -> Figure:
     """One column a curve: the losses above, the weight below."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     curves = data['curves']
     figure, axes = panels(2, len(curves), sharex='col', height=2.9, width=5.2)
     for (above, below), curve in zip(axes.T, curves):
@@ -83,4 +85,7 @@ def draw_balance(data: dict) -> Figure:
         above.set_title(curve['label'] + runs_text(curve['runs']), fontsize=10)
         below.plot(curve['steps'], curve['sb_weight'], color='black', drawstyle='steps-mid')
         below.set(xlabel='iteration', ylabel='self-balancing weight', yscale='log')
+        below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        below.yaxis.set_major_formatter('{x:g}')
+        below.yaxis.set_minor_formatter(NullFormatter())
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankdet.analysis.figures.examples import Examples, examples
 from rankdet.analysis.figures.runs import Run, by_label
-from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.style import grid, look, panels, runs_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def _described(counts: np.ndarray, sums: np.ndarray, bins: int) -> dict:
 
 def draw_densities(data: dict) -> Figure:
     """Fig. 4: background left and foreground right, all runs in each."""
-    figure, axes = panels(1, 2, width=5.0, sharex=True)
+    figure, axes = panels(1, 2, width=5.0, height=3.8, sharex=True)
     for ax, kind in zip(axes[0], KINDS):
         for index, curve in enumerate(data['curves']):
             found = curve[kind]
@@ -84,14 +84,15 @@ def draw_densities(data: dict) -> Figure:
             _steps(ax, data['edges'], found['density'], look(index), label)
         ax.set(xlabel='probability', ylabel='probability density', xlim=(0, 1), yscale='log')
         ax.set_title(kind, fontsize=10)
-        ax.legend(fontsize=8, loc='upper right' if kind == 'background' else 'best')
+        # Below the axes: the curves of many runs leave no room inside.
+        ax.legend(fontsize=8, ncols=2, loc='upper center', bbox_to_anchor=(0.5, -0.16))
     return figure
 
 
 def draw_separation(data: dict) -> Figure:
     """Fig. 5: foreground and background of each run, the latter's density divided by 10."""
     curves = data['curves']
-    figure, axes = _grid(len(curves))
+    figure, axes = grid(len(curves))
     for ax, curve in zip(axes, curves):
         density = np.asarray(curve['background']['density']) / DECAY
         _steps(ax, data['edges'], density, look(1), f'background, density / {DECAY}')
@@ -100,20 +101,10 @@ def draw_separation(data: dict) -> Figure:
             ax.axvline(curve[kind]['mean'], color=look(index)['color'], lw=0.8, alpha=0.7)
         ax.set(xlim=(0, 1), ylim=(0, None))
         ax.set_title(curve['label'] + runs_text(curve['runs']), fontsize=10)
-        ax.label_outer()
     axes[0].legend(fontsize=8, loc='upper right')
     figure.supxlabel('probability (thin lines: means)', fontsize=10)
     figure.supylabel('probability density', fontsize=10)
     return figure
-
-
-def _grid(count: int):
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    figure, axes = panels(rows, columns, width=3.6, height=2.8, sharex=True, sharey=True)
-    for unused in axes.flat[count:]:
-        unused.remove()
-    return figure, list(axes.flat[:count])
 
 
 def _steps(ax, edges, density, style: dict, label: str) -> None:

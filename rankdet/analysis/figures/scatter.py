@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankdet.analysis.figures.densities import _grid
 from rankdet.analysis.figures.examples import Examples, examples
 from rankdet.analysis.figures.runs import Run, by_label
-from rankdet.analysis.figures.style import look
+from rankdet.analysis.figures.style import grid, look
 from rankdet.engine.errors import UserError
 from rankdet.evaluation.rank_correlation import rank_correlation
 
@@ -84,7 +83,7 @@ def score_pairs(part: Examples) -> dict[str, np.ndarray]:
 
 def draw_scatter(data: dict) -> Figure:
     """One panel a run."""
-    figure, axes = _grid(len(data['panels']))
+    figure, axes = grid(len(data['panels']))
     for ax, panel in zip(axes, data['panels']):
         for kind, color in KINDS.items():
             dots = panel[kind]
@@ -100,7 +99,6 @@ def draw_scatter(data: dict) -> Figure:
             )
         ax.set(xlim=(-0.01, 1), ylim=(-0.01, 1.01))
         ax.set_title(f'{panel["label"]}   (ρ of positives {panel["rho"]:.2f})', fontsize=10)
-        ax.label_outer()
     axes[0].legend(loc='upper left', markerscale=4, fontsize=8, handletextpad=0.2)
     figure.supxlabel('IoU of anchor and object', fontsize=10)
     figure.supylabel('score for the class of the object', fontsize=10)

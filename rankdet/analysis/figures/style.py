@@ -49,6 +49,19 @@ def panels(rows: int = 1, columns: int = 1, *, width: float = 4.6, height: float
         return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
+def grid(count: int, columns: int = 3):
+    """A figure and a list of ``count`` axes with common scales, numbered at the outer ones."""
+    columns = min(count, columns)
+    size = dict(width=3.6, height=2.8)
+    figure, axes = panels(-(-count // columns), columns, **size, sharex=True, sharey=True)
+    for unused in axes.flat[count:]:
+        unused.remove()
+    axes = list(axes.flat[:count])
+    for index, ax in enumerate(axes):
+        ax.tick_params(labelbottom=index + columns >= count)
+    return figure, axes
+
+
 def save(figure: Figure, data: Mapping, out: str | Path) -> list[Path]:
     """Write ``out``.png, ``out``.svg and ``out``.json.
 

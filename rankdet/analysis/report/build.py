@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,6 @@ import mmdet
 import mmengine
 import torch
 
-import rankdet
 from rankdet.analysis import figures
 from rankdet.analysis.curves import plot_training
 from rankdet.analysis.figures.ap_curves import logged_metric
@@ -113,7 +113,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _made_with() -> str:
     return (
-        f'Made on {date.today()} with rankdet {rankdet.__version__}, MMDetection '
+        f'Made on {date.today()} with rankdet {version("rankdet")}, MMDetection '
         f'{mmdet.__version__}, MMEngine {mmengine.__version__}, torch {torch.__version__}, '
         f'Python {platform.python_version()}.'
     )
