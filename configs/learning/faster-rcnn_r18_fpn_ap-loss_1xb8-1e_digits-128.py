@@ -17,3 +17,4 @@ model = dict(
         rcnn=dict(sampler=dict(_delete_=True, type='PseudoSampler')),
     ),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.003))

@@ -8,3 +8,4 @@ model = dict(
     )
 )
 custom_hooks = [dict(type='SelfBalanceHook', by_epoch=False, interval=62)]
+optim_wrapper = dict(optimizer=dict(lr=0.003))

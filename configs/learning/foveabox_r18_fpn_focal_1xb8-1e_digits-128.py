@@ -7,3 +7,4 @@ model = dict(
         loss_bbox=dict(type='SmoothL1Loss', beta=0.11, loss_weight=1.0),
     )
 )
+optim_wrapper = dict(optimizer=dict(lr=0.001))

@@ -9,3 +9,4 @@ model = dict(
     )
 )
 custom_hooks = [dict(type='SelfBalanceHook', by_epoch=False, interval=62)]
+optim_wrapper = dict(optimizer=dict(lr=0.01))

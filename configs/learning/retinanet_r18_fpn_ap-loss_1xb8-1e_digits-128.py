@@ -2,3 +2,4 @@
 _base_ = '_base_/retinanet.py'
 
 model = dict(bbox_head=dict(loss_cls=dict(type='APLoss')))
+optim_wrapper = dict(optimizer=dict(lr=0.01))

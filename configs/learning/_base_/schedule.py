@@ -1,5 +1,6 @@
 # What all detectors of the learning table share: 4,000 scenes of 128 pixels once, batch 8 on one
-# process, AdamW with a cosine. tools/learning_table.py makes the scenes and trains every config.
+# process, AdamW with a cosine. tools/learning_table.py makes the scenes, searches for the learning
+# rate that each config states, and trains every config.
 _base_ = ['../../_base_/default_runtime.py', '../../_base_/datasets/digits_detection.py']
 
 data_root = '{{$DIGITS:data/digits-128}}/'
