@@ -110,6 +110,11 @@ class Table:
     def address(self) -> str:
         return f'{self.folder}/{self.name}'
 
+    @property
+    def in_a_paper(self) -> bool:
+        """Whether a paper prints any of it."""
+        return any(row.paper or row.lost for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -225,7 +230,8 @@ def format_tables(tables: Iterable[Table], style: str = 'markdown') -> str:
 def markdown_table(table: Table) -> str:
     """A Markdown table: after each column of the paper ours, with the difference in brackets.
 
-    What is not measured, or not printed, stays blank; what the texts have lost is marked.
+    What is not measured, or not printed, stays blank; what the texts have lost is marked. A table
+    that no paper has shows our numbers alone.
 
     >>> row = Row('p', 't', 'a', 'delta = 1', columns=('AP',), paper={'AP': 53.1})
     >>> print(markdown_table(Table('p', 't', 'A table', ('AP',), (row,))))
@@ -233,9 +239,11 @@ def markdown_table(table: Table) -> str:
     | --------- | ---: | ---: |
     | delta = 1 | 53.1 |      |
     """
-    header = ['', *(cell for column in table.columns for cell in (column, 'ours'))]
+    shown = slice(None) if table.in_a_paper else slice(1, None)
+    names = [(column, 'ours') if table.in_a_paper else ('', column) for column in table.columns]
+    header = ['', *(cell for pair in names for cell in pair[shown])]
     body = [
-        [row.label, *(cell for column in table.columns for cell in _two_cells(row, column))]
+        [row.label, *(cell for c in table.columns for cell in _two_cells(row, c)[shown])]
         for row in table.rows
     ]
     cells = [[cell.replace('|', r'\|') for cell in line] for line in [header, *body]]

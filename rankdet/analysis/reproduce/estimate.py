@@ -26,6 +26,7 @@ from rankdet.datasets.official import COCO_SPLITS, VOC_SPLITS
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import leaf_datasets
 
+from .own_data import OWN_DATA
 from .plan import Training, environment, plan
 from .records import cpu_name
 from .tiny_run import forget_files, make_tiny_data
@@ -83,6 +84,7 @@ def estimate(row: Row, root: Path, *, repeats: int = 2) -> Estimate:
     with tempfile.TemporaryDirectory(prefix='rankdet-estimate-') as place:
         cfg = training.load(root, Path(place, 'run'))
         batch, count = cfg.train_dataloader.batch_size, training_images(cfg)
+        count = OWN_DATA[row.data]['num_train'] if row.data in OWN_DATA else count
         base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or batch
         gpus = max(1, base // batch)
         gpu = torch.cuda.is_available()

@@ -111,11 +111,17 @@ def versions() -> dict[str, str]:
 def device(processes: int) -> str:
     """What the processes run on, all nodes together."""
     if not torch.cuda.is_available():
-        return f'CPU ({cpu_name()}), {processes} process{"es" if processes > 1 else ""}'
+        threads = torch.get_num_threads()  # their number changes the order of sums
+        return f'CPU ({cpu_name()}), {_count(processes, "process")} of {_count(threads, "thread")}'
     # A process of its own: asking a GPU for its name takes hundreds of megabytes of it.
     code = 'import torch; print(torch.cuda.get_device_name(0))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     return f'{processes} x {done.stdout.strip() or "GPU"}'
+
+
+def _count(number: int, what: str) -> str:
+    plural = 'es' if what.endswith('s') else 's'
+    return f'{number} {what}{plural if number > 1 else ""}'
 
 
 def cpu_name() -> str:

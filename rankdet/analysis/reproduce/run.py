@@ -20,6 +20,7 @@ from rankdet.engine.errors import UserError, explain
 from rankdet.engine.preflight import check_data, leaf_datasets
 
 from .columns import table_values
+from .own_data import make_own_data
 from .plan import (
     Training,
     environment,
@@ -216,6 +217,7 @@ def _check_data(training: Training, options: RunOptions, checked: dict[tuple, st
             )
             if places not in checked:
                 print(f'checking the data of {row.address}', flush=True)
+                make_own_data(row.data, cfg)
                 report = check_config(options.root / row.config)
                 for problem in report.problems:
                     print(problem)
