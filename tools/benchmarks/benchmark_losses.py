@@ -247,6 +247,7 @@ def describe_run(device: str) -> dict:
         threads=torch.get_num_threads() if device == 'cpu' else None,
         torch=torch.__version__,
         torchvision=torchvision.__version__,
+        triton=_version('triton'),
         python=platform.python_version(),
         commit=commit.stdout.strip() or None,
     )
@@ -374,7 +375,6 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     where = describe_run(args.device)
-    where['triton'] = _version('triton')
     where['mmcv_compiled'] = has_compiled_mmcv()
     where['command'] = ' '.join(['python', *sys.argv])
     print(json.dumps(where))

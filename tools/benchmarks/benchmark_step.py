@@ -13,8 +13,9 @@ under a ranking loss Faster R-CNN samples nothing, so its second stage sees more
 
 ``iteration`` is measured as it runs. Then the calls of an iteration that assign targets and compute
 losses are made again on the same arguments: ``loss`` is the losses with their backward pass to the
-predictions, ``targets`` the assignment, which is not part of it. ``share`` is loss / iteration.
-Faster R-CNN's two stages count together. On a CPU the shares are those of the processor's seconds.
+predictions, ``targets`` the anchors and their assignment, which are the host's and no part of it;
+``share`` and ``share_of_targets`` are their parts of an iteration. Faster R-CNN's two stages count
+together. On a CPU the shares and the ratio are those of the processor's seconds.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from rankdet.functional import kernels_in_use
 from tools.benchmarks.benchmark_losses import ROOT, describe_run, peak_bytes, run_once
 
 MODELS = 'configs/_base_/models'
@@ -134,6 +136,8 @@ class Parts:
         for head in dense:
             self._watch('loss', head, 'loss_by_feat')
             self._watch('targets', head, 'get_targets')
+            if hasattr(head, 'get_anchors'):  # FoveaBox has none
+                self._watch('targets', head, 'get_anchors')
         if hasattr(model, 'roi_head'):
             roi = model.roi_head
             self._watch('loss', roi.bbox_head, 'loss_and_target')
@@ -153,7 +157,7 @@ class Parts:
         self._of_targets = (0.0, 0.0)
         all_of_it = (0.0, 0.0)
         for kind, call, args, options in self.calls:
-            args = _as_new(args)
+            args, options = _as_new(args), _as_new(options)
             start = self._now()
             result = call(*args, **options)
             if kind == 'loss':
@@ -168,7 +172,7 @@ class Parts:
         def watched(*args, **options):
             start = self._now()
             if self._recording and self._depth == 0:
-                self.calls.append((kind, watched, _as_new(args), options))
+                self.calls.append((kind, watched, _as_new(args), _as_new(options)))
             self._depth += 1
             try:
                 return original(*args, **options)
@@ -199,6 +203,8 @@ def _as_new(value: object) -> object:
         return value.detach().requires_grad_()
     if _is_list(value) and not hasattr(value, '_fields'):
         return type(value)(_as_new(part) for part in value)
+    if type(value) is dict:
+        return {key: _as_new(part) for key, part in value.items()}
     # A sampler adds the objects to the assignment that it is given.
     return copy.copy(value) if hasattr(value, 'add_gt_') else value
 
@@ -310,6 +316,7 @@ def main() -> None:
     where = describe_run(args.device) | {
         package: version(f'onedl-{package}') for package in ('mmdetection', 'mmcv', 'mmengine')
     }
+    where['kernels'] = kernels_in_use()
     where['command'] = ' '.join(['python -m tools.benchmarks.benchmark_step', *sys.argv[1:]])
     for detector in args.detectors:
         for row in benchmark(detector, args):
