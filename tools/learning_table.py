@@ -62,7 +62,9 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    table = learning_table(rows, step_seconds(configs, data))
+    seconds = step_seconds(configs, data)
+    rows = [row | dict(step_seconds=round(seconds[row['config']], 3)) for row in rows]
+    table = learning_table(rows, seconds)
     (work_dir / 'table.md').write_text(table)
     if args.out:
         args.out.write_text(''.join(json.dumps(row) + '\n' for row in rows))

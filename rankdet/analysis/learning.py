@@ -242,7 +242,7 @@ def learning_table(rows: Sequence[dict], seconds: dict[str, float] | None = None
     """
     header = ['detector', 'loss', 'rate', 'seeds', *COLUMNS, 's/iteration']
     lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
-    for config in dict.fromkeys(row['config'] for row in rows if not row['search']):
+    for config in sorted({row['config'] for row in rows if not row['search']}):
         own = [row for row in rows if row['config'] == config and not row['search']]
         detector, _, rest = config.partition('_')
         loss = rest.split('_')[-3]
