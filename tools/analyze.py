@@ -5,6 +5,7 @@
     python tools/analyze.py densities work_dirs/a work_dirs/b        # foreground and background
     python tools/analyze.py balance work_dirs/alrp                   # aLRP Loss and its parts
     python tools/analyze.py gradients work_dirs/a work_dirs/b        # negatives against positives
+    python tools/analyze.py push work_dirs/a work_dirs/b             # where AP, AUC, focal push
     python tools/analyze.py loss-time work_dirs/a work_dirs/b        # loss time over training
     python tools/analyze.py loss-cost work_dirs/a work_dirs/b        # loss time, memory by batch
     python tools/analyze.py convergence CONFIG                       # three optimisations of AP
@@ -34,13 +35,14 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='FIGURE')
-    names = ('ap-curves', 'scatter', 'densities', 'balance', 'gradients', 'loss-time', 'loss-cost')
+    names = ('ap-curves', 'scatter', 'densities', 'balance', 'gradients', 'push', 'loss-time',
+             'loss-cost')  # fmt: skip
     of_runs = {name: commands.add_parser(name) for name in names}
     for sub in of_runs.values():
         sub.add_argument('runs', nargs='+', help='folders of trainings, or checkpoints in them')
         sub.add_argument('--labels', nargs='+', help='one a run; default: names of their losses')
         sub.add_argument('--config', help='config of all runs, if it is not beside them')
-    for name in ('scatter', 'densities', 'loss-cost'):
+    for name in ('scatter', 'densities', 'push', 'loss-cost'):
         of_runs[name].add_argument('--device', help='default: a GPU if there is one')
     for name in ('scatter', 'densities'):
         of_runs[name].add_argument('--images', type=int, help='default: all')
@@ -106,6 +108,8 @@ def main() -> None:
         paths = figures.save(draw(data), data, out)
         if command == 'densities':  # the same data seen run by run
             paths += figures.save(figures.draw_separation(data), data, f'{out}-by-run')
+        if command == 'push':
+            print(figures.push_table(data), end='\n\n')
         print('\n'.join(map(str, paths)))
 
 

@@ -1,4 +1,4 @@
-"""Where in the ranking a loss pushes: what tells AP Loss and AUC Loss apart on one detector."""
+"""Where in the ranking a loss pushes: what tells losses apart on the very same scores."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
 
-from rankdet.engine.launch import load_config
 from rankdet.functional import ap_loss, auc_loss
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {'AP': ap_loss, 'AUC': auc_loss}
 
-
-def where_losses_push(config: str, checkpoint: str) -> dict[str, dict[str, float]]:
-    """AP and AUC Loss on the scores that a one-stage detector gives its first training batch.
+def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Focal loss (Lin et al. 2017, Eq. 5; gamma 2, alpha 0.25), summed, over the positives.
 
     Args:
-        config: of a detector with an anchor head of rankdet.
-        checkpoint: its weights.
-
-    Returns:
-        By loss: what :func:`push` says.
+        logits: any shape.
+        targets: same shape: 1 positive, 0 negative, -1 ignored.
     """
-    logits, targets = scores_of_first_batch(config, checkpoint)
-    return {name: push(loss, logits, targets) for name, loss in LOSSES.items()}
+    kept, positives = targets >= 0, (targets == 1).sum()
+    total = sigmoid_focal_loss(logits[kept], targets[kept].to(logits.dtype), reduction='sum')
+    return total / positives.clamp(min=1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    'AP': ap_loss,
+    'AUC': auc_loss,
+    'focal': focal_loss,
+}
 
 
 def push(
     loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor
 ) -> dict[str, float]:
-    """Value of a ranking loss, and how much of its push down reaches the highest negatives.
+    """Value of a loss, and how much of its push down reaches the highest negatives.
 
     Args:
         loss: of logits and targets.
@@ -40,51 +43,54 @@ def push(
     Returns:
         ``value``; ``push``, the sum of the negatives' gradients; ``on_wrong``, the share of it on
         negatives above the median positive; ``on_highest``, on the \\|P\\| highest negatives;
-        ``wrong``, how many negatives stand above the median positive.
+        ``wrong``, how many negatives stand above the median positive; ``positives``, ``negatives``.
+        Shares are NaN where nothing is pushed.
 
     Example:
         >>> logits = torch.tensor([3.0, 1.0, -8.0])
         >>> push(ap_loss, logits, torch.tensor([0, 1, 0]))['on_highest']
         1.0
     """
-    logits = logits.detach().clone().requires_grad_()
-    value = loss(logits, targets)
-    (gradient,) = torch.autograd.grad(value, logits)
-    scores, down = logits.detach()[targets == 0], gradient[targets == 0].double()
-    positives = logits.detach()[targets == 1]
-    wrong = scores > positives.median()
-    highest = scores.topk(min(len(positives), len(scores))).indices
-    total = down.sum()
+    value, share = _shares(loss, logits, targets)
+    median = logits.detach()[targets == 1].median()
+    positives = int((targets == 1).sum())
+    wrong = int((logits.detach()[targets == 0] > median).sum())
     return dict(
-        value=value.item(),
-        push=total.item(),
-        on_wrong=(down[wrong].sum() / total).item(),
-        on_highest=(down[highest].sum() / total).item(),
-        wrong=int(wrong.sum()),
+        value=value,
+        push=share[-1].item(),
+        on_wrong=(share[wrong] / share[-1]).item(),
+        on_highest=(share[min(positives, len(share) - 1)] / share[-1]).item(),
+        wrong=wrong,
+        positives=positives,
+        negatives=len(share) - 1,
     )
 
 
-def scores_of_first_batch(config: str, checkpoint: str) -> tuple[Tensor, Tensor]:
-    """Logits ``(N, A, C)`` and one-hot targets, -1 where ignored, of the first training batch."""
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-    from mmengine.runner import Runner, load_checkpoint
+def push_profile(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor
+) -> Tensor:
+    """Share of a loss' push down that is on the k highest negatives.
 
-    cfg = load_config(config)
-    init_default_scope('mmdet')
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    model.train()
-    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-    batch = model.data_preprocessor(next(iter(Runner.build_dataloader(cfg.train_dataloader))), True)
-    samples = batch['data_samples']
-    with torch.no_grad():
-        rows = model.bbox_head._rows(
-            *model.bbox_head(model.extract_feat(batch['inputs'])),
-            [sample.gt_instances for sample in samples],
-            [sample.metainfo for sample in samples],
-            None,
-        )
-    classes = torch.arange(rows.logits.shape[-1])
-    targets = (rows.labels[..., None] == classes).long()
-    return rows.logits, targets.masked_fill(rows.weights[..., None] == 0, -1)
+    Args:
+        loss, logits, targets: see :func:`push`.
+
+    Returns:
+        ``(|N| + 1,)``, entry k for k negatives: from 0 to 1.
+
+    Example:
+        >>> logits = torch.tensor([3.0, 1.0, -8.0])
+        >>> push_profile(ap_loss, logits, torch.tensor([0, 1, 0])).tolist()
+        [0.0, 1.0, 1.0]
+    """
+    _, share = _shares(loss, logits, targets)
+    return share / share[-1]
+
+
+def _shares(loss, logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """The value, and the push on the 0, 1, 2 ... highest negatives."""
+    logits = logits.detach().clone().requires_grad_()
+    value = loss(logits, targets)
+    (gradient,) = torch.autograd.grad(value, logits)
+    order = logits.detach()[targets == 0].argsort(descending=True)
+    down = gradient[targets == 0].double()[order].cumsum(0)
+    return value.item(), torch.cat([down.new_zeros(1), down])

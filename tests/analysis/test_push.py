@@ -1,18 +1,26 @@
 """Where a loss pushes, against a loop over the negatives."""
 
+import importlib
+import math
+
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.config import ConfigDict
 
-from rankdet.analysis.push import LOSSES, push, scores_of_first_batch
-from rankdet.datasets.digits import make_digits
+from rankdet.analysis import figures
+from rankdet.analysis.push import LOSSES, focal_loss, push, push_profile
+
+
+def a_batch():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(4, 50), (torch.rand(4, 50) < 0.1).long()
+    targets[0, :5] = -1
+    return logits, targets
 
 
 @pytest.mark.parametrize('name', LOSSES)
 def test_shares_are_those_of_a_loop(name):
-    torch.manual_seed(0)
-    logits, targets = torch.randn(4, 50), (torch.rand(4, 50) < 0.1).long()
-    targets[0, :5] = -1
+    logits, targets = a_batch()
     leaf = logits.clone().requires_grad_()
     value = LOSSES[name](leaf, targets)
     value.backward()
@@ -27,29 +35,44 @@ def test_shares_are_those_of_a_loop(name):
     ]
     total = sum(gradient for _, gradient in negatives)
     wrong = [gradient for score, gradient in negatives if score > median]
-    highest = sorted(negatives, reverse=True)[: len(positives)]
+    highest = [gradient for _, gradient in sorted(negatives, reverse=True)]
     found = push(LOSSES[name], logits, targets)
     assert found['value'] == pytest.approx(value.item())
     assert found['push'] == pytest.approx(total)
     assert found['wrong'] == len(wrong) > 0
+    assert (found['positives'], found['negatives']) == (len(positives), len(negatives))
     assert found['on_wrong'] == pytest.approx(sum(wrong) / total, rel=1e-5)
-    assert found['on_highest'] == pytest.approx(sum(g for _, g in highest) / total, rel=1e-5)
+    assert found['on_highest'] == pytest.approx(sum(highest[: len(positives)]) / total, rel=1e-5)
+    profile = push_profile(LOSSES[name], logits, targets).tolist()
+    slow = [sum(highest[:k]) / total for k in range(len(negatives) + 1)]
+    assert profile == pytest.approx(slow, abs=1e-6)
 
 
-def test_scores_are_those_of_the_first_batch(tmp_path, monkeypatch):
-    from rankdet.engine.launch import load_config
+def test_focal_loss_is_that_of_its_paper():
+    logits, targets = a_batch()
+    total = 0.0
+    for score, target in zip(logits.flatten().tolist(), targets.flatten().tolist()):
+        p = 1 / (1 + math.exp(-score))
+        if target >= 0:
+            p_t, alpha_t = (p, 0.25) if target else (1 - p, 0.75)
+            total -= alpha_t * (1 - p_t) ** 2 * math.log(p_t)
+    count = int((targets == 1).sum())
+    assert focal_loss(logits, targets).item() == pytest.approx(total / count, rel=1e-5)
 
-    config = 'tests/engine/tiny_config.py'
-    monkeypatch.setenv('DIGITS', str(make_digits(tmp_path / 'd', num_train=4, num_val=1, size=96)))
-    cfg = load_config(config)  # registers MMDetection's modules
-    from mmdet.registry import MODELS
 
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(cfg.model)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
-    logits, targets = scores_of_first_batch(config, str(tmp_path / 'weights.pth'))
-    assert logits.shape == targets.shape and logits.shape[::2] == (2, 10)
-    assert set(targets.unique().tolist()) <= {-1, 0, 1} and (targets == 1).any()
-    # One class at most is right at a place, and a place is ignored for all or for none.
-    assert (targets == 1).sum(-1).max() == 1
-    assert (targets == -1).all(-1).equal((targets == -1).any(-1))
+def test_a_perfect_ranking_pushes_nothing():
+    found = push(LOSSES['AP'], torch.tensor([9.0, -9.0]), torch.tensor([1, 0]))
+    assert found['push'] == 0 and math.isnan(found['on_highest'])
+
+
+def test_runs_of_one_label_are_averaged(monkeypatch):
+    module = importlib.import_module('rankdet.analysis.figures.push')
+    batches = {name: (torch.randn(40), (torch.rand(40) < 0.3).long()) for name in 'ab'}
+    monkeypatch.setattr(module, 'training_scores', lambda run, device: batches[run.name])
+    runs = [ConfigDict(label='AP', name=name) for name in 'ab']
+    (panel,) = figures.push(runs)['panels']
+    each = [push(LOSSES['AUC'], *batches[name]) for name in 'ab']
+    assert panel['runs'] == 2
+    for key, value in panel['losses']['AUC'].items():
+        assert value == pytest.approx(sum(one[key] for one in each) / 2)
+    assert '| AP (2 runs) | AUC |' in figures.push_table(dict(panels=[panel]))

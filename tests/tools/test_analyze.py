@@ -60,6 +60,26 @@ def test_figures_of_a_checkpoint(analyze, recorded, tmp_path):
     assert data['batch_sizes'] == [1, 2]
 
 
+def test_push_prints_a_table(tool, recorded, tmp_path):
+    done = tool('analyze', 'push', recorded, '--labels', 'mine')
+    assert done.status == 0, done.err
+    rows = [line for line in done.out.splitlines() if line.startswith('| mine |')]
+    assert [row.split(' | ')[1] for row in rows] == ['AP', 'AUC', 'focal']
+    (panel,) = json.loads((tmp_path / 'work_dirs/analysis/push.json').read_text())['panels']
+    positives, negatives = (panel['losses']['AP'][key] for key in ('positives', 'negatives'))
+    assert positives > 0 and panel['ranks'][-1] == negatives
+    assert panel['profile']['AUC'][-1] == pytest.approx(1)
+
+
+def test_push_wants_scores_of_each_class(tool, digits, tmp_path):
+    softmax = dict(_delete_=True, type='OHEMCrossEntropyLoss', use_sigmoid=False)
+    cfg = tiny.load(digits, tmp_path / 'softmax', model__bbox_head__loss_cls=softmax)
+    done = tool('analyze', 'push', tiny.train(cfg))
+    assert done.status == 1
+    (line,) = [line for line in done.err.splitlines() if line.startswith('error: ')]
+    assert 'softmax' in line
+
+
 def test_figures_of_a_training(analyze, recorded):
     (curve,) = analyze('balance', recorded)['curves']
     assert curve['steps'] == [1, 2, 3, 4, 5, 6]

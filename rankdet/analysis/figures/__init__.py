@@ -15,6 +15,7 @@ function              what it shows                                             
 ``drift``             a distribution of scores under lambda                        DR, 2
 ``surrogates``        the hinge and its smooth variants                            DR, 3
 ``densities``         densities of foreground and background scores                DR, 4 and 5
+``push``              where in the ranking AP, AUC and focal loss push             none
 ====================  ===========================================================  ==============
 
 Each returns a dict that JSON can hold after :func:`plain`; ``draw_...`` makes the figure of it, and
@@ -30,6 +31,7 @@ from .cost import draw_loss_cost, draw_loss_time, loss_cost, loss_time
 from .densities import densities, draw_densities, draw_separation
 from .drift import draw_drift, drift
 from .gradients import draw_gradients, gradients
+from .push import draw_push, push, push_table
 from .runs import Run, open_runs
 from .scatter import draw_scatter, scatter
 from .style import plain, save
@@ -51,6 +53,7 @@ __all__ = [
     'draw_imbalance',
     'draw_loss_cost',
     'draw_loss_time',
+    'draw_push',
     'draw_scatter',
     'draw_separation',
     'draw_surrogates',
@@ -61,6 +64,8 @@ __all__ = [
     'loss_time',
     'open_runs',
     'plain',
+    'push',
+    'push_table',
     'save',
     'scatter',
     'surrogates',

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
-from mmengine.runner import Runner
 
-from rankdet.analysis.figures.runs import Run, by_label, load_model
+from rankdet.analysis.figures.runs import Run, by_label, load_model, training_batch
 from rankdet.analysis.figures.series import draw_band, mean_series, window_means
 from rankdet.analysis.figures.style import look, panels, runs_text
-from rankdet.engine.preflight import check_data
 from rankdet.engine.recorder import (
     clock,
     dense_head,
@@ -113,7 +110,7 @@ def loss_cost(
         )
     firsts = {label: group[0] for label, group in by_label(runs).items()}
     models = {label: load_model(run, device) for label, run in firsts.items()}
-    batches = {label: _training_batch(run, max(batch_sizes)) for label, run in firsts.items()}
+    batches = {label: training_batch(run, max(batch_sizes)) for label, run in firsts.items()}
     keys = ('loss_seconds', 'loss_bytes', 'network_seconds', 'network_bytes')
     curves = {label: dict(label=label, **{key: [] for key in keys}) for label in models}
     for size in batch_sizes:
@@ -135,14 +132,6 @@ def loss_cost(
         figure='loss-cost', device=kind, threads=torch.get_num_threads(), rounds=rounds,
         batch_sizes=list(batch_sizes), curves=list(curves.values()),
     )  # fmt: skip
-
-
-def _training_batch(run: Run, size: int) -> dict:
-    cfg = run.config
-    check_data(cfg, ('train',))
-    loader = deepcopy(cfg.train_dataloader)
-    loader.update(batch_size=size, num_workers=0, persistent_workers=False, batch_sampler=None)
-    return next(iter(Runner.build_dataloader(loader, seed=0)))
 
 
 def _measure(model, batch: dict, *, with_memory: bool) -> dict:

@@ -13,7 +13,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
 from rankdet.analysis.curves import read_scalars
@@ -210,6 +210,21 @@ def load_model(run: Run, device: str | None = None) -> nn.Module:
     load_checkpoint(model, str(run.checkpoint), map_location='cpu', logger='silent')
     device = device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     return model.to(device).eval()
+
+
+def training_batch(run: Run, size: int | None = None) -> dict:
+    """The first images that a run was trained on, by default as many as it takes at a time.
+
+    Raises:
+        UserError: its training data are not there.
+    """
+    cfg = run.config
+    check_data(cfg, ('train',))
+    loader = deepcopy(cfg.train_dataloader)
+    loader.update(num_workers=0, persistent_workers=False)
+    if size is not None:
+        loader.update(batch_size=size, batch_sampler=None)
+    return next(iter(Runner.build_dataloader(loader, seed=0)))
 
 
 def evaluated(cfg: Config) -> str:
