@@ -114,7 +114,7 @@ class VocConversion:
 
 
 @dataclass
-class _Record:
+class Record:
     """One image and its objects, read but not yet numbered."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -126,11 +126,11 @@ class _Record:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _read_record(
+def read_record(
     xml: Path, images: dict[str, list[Path]], zero_based: bool, images_only: bool
-) -> _Record:
+) -> Record:
     """Read one annotation, unless only the image is wanted, and decode its image."""
-    record = _Record()
+    record = Record()
 
     def report(kind: str, reason: str) -> None:
         record.findings.append(Finding(kind, str(xml), reason))
@@ -181,7 +181,7 @@ def _read_record(
 # --- choosing ----------------------------------------------------------------------------------
 
 
-def _list_images(root: Path) -> dict[str, list[Path]]:
+def list_images(root: Path) -> dict[str, list[Path]]:
     by_stem: dict[str, list[Path]] = {}
     for path in sorted((root / 'JPEGImages').iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -189,7 +189,7 @@ def _list_images(root: Path) -> dict[str, list[Path]]:
     return by_stem
 
 
-def _list_annotations(
+def list_annotations(
     root: Path, split: str | None, images: dict[str, list[Path]]
 ) -> tuple[list[Path], list[Finding]]:
     """Annotations of a split in its order, or all of them by name."""
@@ -329,8 +329,8 @@ def convert_voc(
     jobs: list[tuple[Path, dict[str, list[Path]]]] = []
     listed: list[Finding] = []
     for root in roots:
-        images = _list_images(root)
-        annotations, findings = _list_annotations(root, split, images)
+        images = list_images(root)
+        annotations, findings = list_annotations(root, split, images)
         jobs += [(xml, images) for xml in annotations]
         listed += findings
     classes = _find_classes(roots, progress) if classes is None else tuple(classes)
@@ -340,12 +340,12 @@ def convert_voc(
     coco = dict(info={}, images=[], annotations=[], categories=[])
     coco['categories'] = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
     result = VocConversion(coco, classes, prefix, findings=listed)
-    read = partial(_read_record, zero_based=zero_based, images_only=images_only)
+    read = partial(read_record, zero_based=zero_based, images_only=images_only)
     with ThreadPoolExecutor(workers) as pool:
         for done, record in enumerate(pool.map(read, *zip(*jobs)) if jobs else (), 1):
             result.findings += record.findings
             if record.path is not None:
-                _add_record(result, record, jobs[done - 1][0], skip_unknown)
+                add_record(result, record, jobs[done - 1][0], skip_unknown)
             progress(f'reading images of {split or "all"}', done, len(jobs))
     if not result.images:
         reasons = ''.join(f'\n  {finding}' for finding in result.findings[:5])
@@ -354,7 +354,7 @@ def convert_voc(
     return result
 
 
-def _add_record(result: VocConversion, record: _Record, xml: Path, skip_unknown: bool) -> None:
+def add_record(result: VocConversion, record: Record, xml: Path, skip_unknown: bool) -> None:
     """Number an image and its objects and append them."""
     coco = result.coco
     result.images += 1
