@@ -124,12 +124,13 @@ def test_all_text_is_escaped():
     png = cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes()
     content = (
         page.note(EVIL) + page.folded(EVIL, EVIL) + page.picture(png, 'png', EVIL, EVIL)
+        + page.pair([png, png], [EVIL, EVIL], EVIL) + page.chart(png, EVIL)
         + page.table(EVIL, {EVIL: {EVIL: 0.25}}, [EVIL])
     )  # fmt: skip
     text = page.document(EVIL, [('one', EVIL, content)], page.note(EVIL))
     read = Reader(text)
     assert 'script' not in read.tags and text.count('<script') == 0
-    assert ''.join(read.text).count(EVIL) == 12 and '0.250' in read.text
+    assert ''.join(read.text).count(EVIL) == 13 and '0.250' in read.text
 
 
 def test_the_best_of_a_column_is_bold():

@@ -118,8 +118,8 @@ def test_report(tool, recorded, trained, tmp_path):
     for part in ('Metrics', 'aLRP', 'AP against iterations', 'Score against IoU', 'Best images'):
         assert part in words
     assert 'Left out' not in words
-    # 7 analyses, and of each run its training, one best and one worst image.
-    assert pictures == 7 + 2 * 3
+    # 7 analyses, and of each run its training, and of one best and one worst image truth and found.
+    assert pictures == 7 + 2 * 5
     assert "type='aLRPLoss'" in words and "type='APLoss'" in words
 
 

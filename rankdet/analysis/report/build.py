@@ -149,7 +149,8 @@ def _analyses(
         ('aLRP Loss and its parts', balanced, figures.balance, figures.draw_balance),
     ]  # fmt: skip
     reasons = {
-        figures.ap_curves: 'no run was validated more than once while it trained',
+        figures.ap_curves: 'no run was validated more than once while it trained '
+        '(tools/analyze.py ap-curves tests the checkpoints of such runs)',
         figures.gradients: 'no run was trained with the LossRecorder',
         figures.loss_time: 'no run was trained with the LossRecorder',
         figures.balance: 'no run has a log with aLRP Loss',
@@ -201,8 +202,8 @@ def _pictures(one: Tested, count: int) -> Iterator[str]:
     errors = image_errors(one.matching, thresholds)
     best, worst = best_and_worst(errors, count)
     yield page.note(
-        'Below: ground truth (green) left; right the detections above the LRP-optimal score of '
-        'their class, blue where they found an object at IoU 0.5, orange where not.'
+        'Below: first the ground truth (green), then the detections above the LRP-optimal score '
+        'of their class, blue where they found an object at IoU 0.5, orange where not.'
     )
     for heading, chosen in (('Best images', best), ('Worst images', worst)):
         drawn = [draw_image(one.run, one.matching, errors, image) for image in chosen]

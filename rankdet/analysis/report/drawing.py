@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from rankdet.analysis.figures.runs import Run, image_folder
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes
 from rankdet.analysis.report.image_errors import ImageErrors
-from rankdet.analysis.report.page import picture
+from rankdet.analysis.report.page import pair
 from rankdet.engine.errors import UserError
 from rankdet.evaluation import Matching
 
-SIDE = 352  # pixels of each half
+SIDE = 288  # pixels of each picture: larger ones shrink on the page, and the labels with them
 
 
 def draw_image(run: Run, matching: Matching, errors: ImageErrors, image: int) -> str:
-    """Ground truth left, detections right, and what is right and wrong in words."""
+    """Ground truth, then the detections, and what is right and wrong in words."""
     gt = matching.gt
     path = image_folder(run.config) / gt.file_names[image]
     pixels = cv2.imread(str(path))
@@ -32,15 +34,20 @@ def draw_image(run: Run, matching: Matching, errors: ImageErrors, image: int) ->
         chosen = np.flatnonzero((dt.image == image) & errors.shown & (errors.hit == hit))
         texts = [f'{gt.class_names[dt.label[i]]} {dt.scores[i]:.2f}' for i in chosen]
         right = draw_boxes(right, _corners(dt.boxes[chosen]) * scale, texts, color)
-    gap = np.full((left.shape[0], 6, 3), 255, np.uint8)
-    ok, content = cv2.imencode(
-        '.jpg', np.hstack([left, gap, right]), [cv2.IMWRITE_JPEG_QUALITY, 82]
-    )
-    if not ok:
-        raise UserError(f'{path} cannot be written as JPEG')
     found = f'{errors.tp[image]} found, {errors.fn[image]} missed, {errors.fp[image]} wrong'
     caption = f'{gt.file_names[image]}: LRP {errors.lrp[image]:.3f}; {found}'
-    return picture(content.tobytes(), 'jpeg', f'{gt.file_names[image]}, {found}', caption)
+    return pair(
+        [_jpeg(left, path), _jpeg(right, path)],
+        [f'{gt.file_names[image]}: ground truth', f'{gt.file_names[image]}: {found}'],
+        caption,
+    )
+
+
+def _jpeg(pixels: np.ndarray, path: Path) -> bytes:
+    ok, content = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    if not ok:
+        raise UserError(f'{path} cannot be written as JPEG')
+    return content.tobytes()
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

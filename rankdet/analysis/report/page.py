@@ -28,16 +28,17 @@ figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .9rem; }
 .pictures { display: grid; gap: .8rem;
-  grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(31rem, 100%), 1fr)); }
 .pictures figure { margin: 0; }
-.pictures img { width: 100%; border: 1px solid #ddd; }
+.pair { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .3rem; }
+.pair img { flex: 1 1 15rem; width: 15rem; min-width: 0; }
 pre { overflow-x: auto; overflow-wrap: normal; background: #f5f5f5; padding: .8rem;
   font-size: .8rem; line-height: 1.35; }
 summary { cursor: pointer; padding: .4rem 0; }
 @media (max-width: 40rem) {
   body { padding: .7rem; }
   h1 { font-size: 1.35rem; }
-  .chart img { max-width: none; width: 44rem; }
+  .chart img { max-width: none; width: calc(.8 * var(--width)); }
 }
 @media print { details > pre { display: none; } }
 """
@@ -71,7 +72,8 @@ def note(text: str) -> str:
 
 def chart(png: bytes, alt: str) -> str:
     """A figure with axes: on a phone it keeps a readable size and scrolls sideways."""
-    return f'<div class="scroll chart">{picture(png, "png", alt)}</div>'
+    width = int.from_bytes(png[16:20], 'big')  # where a PNG has it
+    return f'<div class="scroll chart" style="--width:{width}px">{picture(png, "png", alt)}</div>'
 
 
 def picture(content: bytes, kind: str, alt: str, caption: str = '') -> str:
@@ -82,11 +84,22 @@ def picture(content: bytes, kind: str, alt: str, caption: str = '') -> str:
         kind: 'png' or 'jpeg'.
         alt, caption: plain text.
     """
+    return f'<figure>{_image(content, kind, alt)}{_caption(caption)}</figure>'
+
+
+def pair(jpegs: Sequence[bytes], alts: Sequence[str], caption: str) -> str:
+    """Two images of one thing: side by side, or one under the other where it is narrow."""
+    images = ''.join(_image(content, 'jpeg', alt) for content, alt in zip(jpegs, alts))
+    return f'<figure><div class="pair">{images}</div>{_caption(caption)}</figure>'
+
+
+def _image(content: bytes, kind: str, alt: str) -> str:
     data = base64.b64encode(content).decode('ascii')
-    under = f'<figcaption>{escape(caption)}</figcaption>' if caption else ''
-    return (
-        f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(alt)}">{under}</figure>'
-    )
+    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(alt)}">'
+
+
+def _caption(text: str) -> str:
+    return f'<figcaption>{escape(text)}</figcaption>' if text else ''
 
 
 def pictures(figures: Iterable[str]) -> str:
