@@ -13,6 +13,7 @@ import torch
 from mmdet.models.losses import CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
 from torch import Tensor, nn
 
+from rankdet.models.host_constants import ConstantsMadeOnDevice
 from rankdet.models.losses import RankingLoss
 
 # 1 - IoU lies in [0, 1]. The errors of these measures reach 2 (a little more with the aspect
@@ -28,16 +29,16 @@ class Rows(NamedTuple):
         labels: shape ``logits.shape[:-1]``; 0..num_classes-1, or num_classes for background.
         weights: same shape; a row of weight 0 is ignored.
         image_ids: ``(N,)`` or ``(A,)``: the image of each leading entry of logits.
-        boxes: maps the indices of the positives among the flattened rows, shape ``(P,)``, to
-            their predicted and target boxes, two tensors ``(P, 4)``: deltas, or corners
-            x1, y1, x2, y2 where the head regresses decoded boxes.
+        boxes: maps indices among the flattened rows, ``(P,)`` or the slice of all, to their
+            predicted and target boxes, two tensors ``(P, 4)``: deltas, or corners x1, y1, x2, y2
+            where the head regresses decoded boxes. Only those of positives mean anything.
     """
 
     logits: Tensor
     labels: Tensor
     weights: Tensor
     image_ids: Tensor
-    boxes: Callable[[Tensor], tuple[Tensor, Tensor]]
+    boxes: Callable[[Tensor | slice], tuple[Tensor, Tensor]]
 
 
 def ranking_losses(
@@ -45,9 +46,10 @@ def ranking_losses(
 ) -> dict[str, Tensor]:
     """Classification and box loss of a whole batch under a ranking loss.
 
-    The positives are counted once, which is the only host synchronisation. Without positives
-    both losses are zeros that stay connected to the graph, so that no parameter of a
-    distributed model lacks a gradient.
+    On the CPU only the boxes of the positives are decoded and compared. Elsewhere the host would
+    have to wait until they are counted: there the boxes of all rows are, and nothing here
+    synchronises. Without positives both losses are zeros that stay connected to the graph, so that
+    no parameter of a distributed model lacks a gradient.
 
     Args:
         loss_cls: a ranking loss. If it needs localisation errors, ``loss_bbox`` gives them.
@@ -61,7 +63,10 @@ def ranking_losses(
     """
     targets = torch.where(rows.weights > 0, rows.labels, -1)
     flat = targets.flatten()
-    positives = ((flat >= 0) & (flat < num_classes)).nonzero().squeeze(1)
+    is_positive = (flat >= 0) & (flat < num_classes)
+    if counting_waits(rows.logits, loss_bbox):
+        return _losses_of_all_rows(loss_cls, loss_bbox, rows, targets, is_positive)
+    positives = is_positive.nonzero().squeeze(1)
     predicted, target = rows.boxes(positives)
     predicted, target = predicted.float(), target.float()
 
@@ -77,6 +82,44 @@ def ranking_losses(
     if positives.numel() == 0:
         return dict(loss_cls=cls, loss_bbox=predicted.sum())
     return dict(loss_cls=cls, loss_bbox=loss_bbox(predicted, target, avg_factor=normaliser))
+
+
+def counting_waits(logits: Tensor, loss_bbox: nn.Module) -> bool:
+    """Whether all rows' boxes are to be compared, so that no one waits for a count."""
+    return logits.device.type != 'cpu' and getattr(loss_bbox, 'reduction', None) == 'mean'
+
+
+def _losses_of_all_rows(
+    loss_cls: RankingLoss, loss_bbox: nn.Module, rows: Rows, targets: Tensor, is_positive: Tensor
+) -> dict[str, Tensor]:
+    options = dict(class_indices=True, image_ids=rows.image_ids)
+    with ConstantsMadeOnDevice():
+        # Any box, the same in both, where there is none: no loss has trouble with it.
+        predicted, target = (
+            torch.where(is_positive[:, None], boxes.float(), _unit_box(boxes))
+            for boxes in rows.boxes(slice(None))
+        )
+        if loss_cls.needs_loc_errors:
+            errors = localisation_errors(loss_bbox, predicted, target, loss_cls.tau)
+        else:
+            errors = loss_bbox(predicted, target, reduction_override='none')
+    errors = torch.where(is_positive.view(-1, *[1] * (errors.ndim - 1)), errors, 0)
+
+    if loss_cls.needs_loc_errors:
+        cls, loc = loss_cls(rows.logits, targets, loc_errors=errors.view(targets.shape), **options)
+        return dict(loss_cls=cls, loss_bbox=loc * loss_bbox.loss_weight)
+
+    cls = loss_cls(rows.logits, targets, **options)
+    normaliser = loss_cls.box_normaliser(is_positive.sum(), predicted)
+    # The host adds as much to what it divides by.
+    eps = torch.finfo(torch.float32).eps
+    return dict(loss_cls=cls, loss_bbox=errors.sum() / (normaliser + eps))
+
+
+def _unit_box(like: Tensor) -> Tensor:
+    box = torch.zeros(4, device=like.device)
+    box[2:].fill_(1)
+    return box
 
 
 def stock_losses(

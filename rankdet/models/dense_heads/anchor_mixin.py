@@ -128,12 +128,12 @@ class RankingAnchorMixin:
         box_targets = torch.cat(box_targets, 1).flatten(0, 1)
         anchors = torch.cat(flat_anchors)
 
-        def boxes(positives: Tensor) -> tuple[Tensor, Tensor]:
-            predicted = deltas[positives].float()
+        def boxes(chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+            predicted = deltas[chosen].float()
             if self.reg_decoded_bbox:
-                predicted = self.bbox_coder.decode(anchors[positives], predicted)
+                predicted = self.bbox_coder.decode(anchors[chosen], predicted)
                 predicted = get_box_tensor(predicted)
-            return predicted, box_targets[positives]
+            return predicted, box_targets[chosen]
 
         return Rows(
             logits=flatten(cls_scores, self.cls_out_channels),

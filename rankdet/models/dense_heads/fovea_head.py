@@ -93,19 +93,21 @@ class RankFoveaHead(FoveaHead):
 
         offsets = flatten(bbox_preds, 4)
         centres = torch.cat([level.repeat(num_images, 1) for level in points])
-        per_level = [num_images * len(level) for level in points]
-        edges = torch.tensor(self.base_edge_list, dtype=torch.float32, device=device)
-        edges = edges.repeat_interleave(torch.tensor(per_level, device=device))
+        edges = [
+            level.new_full((num_images * len(level), 1), edge)
+            for level, edge in zip(points, self.base_edge_list)
+        ]
+        edges = torch.cat(edges)
         images = torch.arange(num_images, device=device)
 
-        def boxes(positives: Tensor) -> tuple[Tensor, Tensor]:
-            predicted = offsets[positives].float()
+        def boxes(chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+            predicted = offsets[chosen].float()
             if not self.loss_cls.needs_loc_errors:
-                return predicted, targets[positives]
-            centre, edge = centres[positives], edges[positives, None]
+                return predicted, targets[chosen]
+            centre, edge = centres[chosen], edges[chosen]
             return (
                 corners(centre, edge, predicted.clamp(-_LOG_RANGE, _LOG_RANGE)),
-                corners(centre, edge, targets[positives]),
+                corners(centre, edge, targets[chosen]),
             )
 
         return Rows(

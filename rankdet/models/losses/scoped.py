@@ -44,9 +44,11 @@ class ScopedRankingLoss(RankingLoss):
             loss = loss + others * (loss - loss.detach())
         return self.loss_weight * loss
 
-    def box_normaliser(self, num_positives: int, like: Tensor) -> float | Tensor:
+    def box_normaliser(self, num_positives: int | Tensor, like: Tensor) -> float | Tensor:
         processes = Processes(group_name(self.scope))
         if processes.group is None:
             return super().box_normaliser(num_positives, like)
-        count = processes.sum(torch.tensor(float(num_positives), device=like.device))
+        if not isinstance(num_positives, Tensor):
+            num_positives = torch.full((), num_positives, device=like.device)
+        count = processes.sum(num_positives.float())
         return count.clamp(min=1) / processes.group.size()

@@ -86,14 +86,16 @@ class RankShared2FCBBoxHead(Shared2FCBBoxHead):
                 reduction_override,
             )
 
-        def boxes(positives: Tensor) -> tuple[Tensor, Tensor]:
-            predicted = bbox_pred.view(len(bbox_pred), -1, self.bbox_coder.encode_size)
-            own = 0 if self.reg_class_agnostic else labels[positives]
-            predicted = predicted[positives, own].float()
+        def boxes(chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+            predicted = bbox_pred.view(len(bbox_pred), -1, self.bbox_coder.encode_size)[chosen]
+            # Background has no box of its own, and any will do.
+            own = labels[chosen].clamp(0, predicted.shape[1] - 1)[:, None, None]
+            own = own.expand(-1, 1, predicted.shape[2])
+            predicted = predicted.gather(1, own).squeeze(1).float()
             if self.reg_decoded_bbox:
-                predicted = self.bbox_coder.decode(rois[positives, 1:], predicted)
+                predicted = self.bbox_coder.decode(rois[chosen, 1:], predicted)
                 predicted = get_box_tensor(predicted)
-            return predicted, bbox_targets[positives]
+            return predicted, bbox_targets[chosen]
 
         rows = Rows(cls_score, labels, label_weights, rois[:, 0].long(), boxes)
         return ranking_losses(self.loss_cls, self.loss_bbox, rows, self.num_classes)

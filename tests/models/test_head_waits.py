@@ -1,0 +1,163 @@
+"""Heads that rank wait for nothing on a GPU: they compare the boxes of all rows instead."""
+
+import pytest
+import torch
+from builders import DENSE, LOSSES, bbox_head, build, features, total, truth
+from torch.utils._pytree import tree_map_only
+
+from rankdet.models import ranking_core
+from rankdet.models.host_constants import ConstantsMadeOnDevice
+from tests.host_waits import HostWaits
+
+RANKING = [name for name in LOSSES if name not in ('focal', 'ohem')]
+BOX_LOSSES = ['IoULoss', 'GIoULoss', 'DIoULoss', 'CIoULoss', 'EIoULoss', 'SIoULoss']
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+
+
+def dense_scene(kind, loss_cls, loss_bbox, counts=(3, 2), device='cpu'):
+    """A call that computes the losses on given targets, and the leaves that get gradients."""
+    head = build(DENSE[kind](loss_cls, loss_bbox))
+    instances, metas = truth(counts, head.num_classes)
+    with torch.no_grad():
+        outs = head(features(len(counts)))
+    head.loss_by_feat(*outs, instances, metas)  # keeps what the host makes once
+    for name in ('get_targets', 'get_anchors'):
+        if hasattr(head, name):
+            _remember(head, name, device)
+    head.loss_by_feat(*outs, instances, metas)
+    if kind == 'fovea':  # points stand for anchors
+        _remember(head.prior_generator, 'grid_priors', device)
+        head.loss_by_feat(*outs, instances, metas)
+    head.to(device)
+    leaves = [[m.detach().to(device).requires_grad_() for m in maps] for maps in outs]
+    return lambda: head.loss_by_feat(*leaves, instances, metas), [*leaves[0], *leaves[1]]
+
+
+def _remember(owner, name, device):
+    """The assignment is the host's, and not looked at here: what it said once it says again."""
+    original, said = getattr(owner, name), []
+
+    def method(*args, **options):
+        if not said:
+            said.append(original(*args, **options))
+        return tree_map_only(torch.Tensor, lambda x: x.to(device), said[0])
+
+    setattr(owner, name, method)
+
+
+def box_scene(loss_cls, loss_bbox, agnostic=False, num_positives=6, device='cpu'):
+    """The same for proposals."""
+    head = build(bbox_head(loss_cls, loss_bbox, agnostic=agnostic)).to(device)
+    generator = torch.Generator().manual_seed(1)
+    rows = 20
+    corner = 40 * torch.rand(rows, 2, generator=generator)
+    rois = torch.cat([corner, corner + 5 + 30 * torch.rand(rows, 2, generator=generator)], 1)
+    images = torch.arange(rows)[:, None] // 10
+    labels = torch.full((rows,), 3)
+    labels[:num_positives] = torch.arange(num_positives) % 3
+    targets = torch.randn(rows, 4, generator=generator) * 0.1
+    if head.reg_decoded_bbox:
+        targets = rois + 3
+    targets[num_positives:] = 0
+    width = 4 if agnostic else 12
+    leaves = [
+        torch.randn(rows, channels, generator=generator).to(device).requires_grad_()
+        for channels in (head.cls_out_channels, width)
+    ]
+    rest = torch.cat([images, rois], 1), labels, torch.ones(rows), targets, torch.ones(rows, 4)
+    rest = [x.to(device) for x in rest]
+    return lambda: head.loss(*leaves, *rest), leaves
+
+
+def outcome(scene):
+    losses, leaves = scene
+    found = losses()
+    gradients = torch.autograd.grad(total(found), leaves, allow_unused=True)
+    return found, gradients
+
+
+def assert_same(scene, monkeypatch):
+    values, gradients = outcome(scene)
+    monkeypatch.setattr(ranking_core, 'counting_waits', lambda *_: True)
+    others, other_gradients = outcome(scene)
+    assert values.keys() == others.keys()
+    for name in values:
+        torch.testing.assert_close(others[name], values[name], rtol=1e-6, atol=1e-7)
+    for mine, other in zip(other_gradients, gradients):
+        assert mine.isfinite().all()
+        torch.testing.assert_close(mine, torch.zeros_like(mine) if other is None else other,
+                                   rtol=1e-5, atol=1e-7)  # fmt: skip
+
+
+@pytest.mark.parametrize('loss', RANKING)
+@pytest.mark.parametrize('kind', DENSE)
+@pytest.mark.parametrize('counts', [(3, 2), (0, 2), (0, 0)])
+def test_all_rows_give_what_the_positives_give(kind, loss, counts, monkeypatch):
+    assert_same(dense_scene(kind, *LOSSES[loss], counts), monkeypatch)
+
+
+@pytest.mark.parametrize('loss', RANKING)
+@pytest.mark.parametrize('agnostic', [False, True])
+@pytest.mark.parametrize('num_positives', [6, 0])
+def test_all_proposals_give_what_the_positives_give(loss, agnostic, num_positives, monkeypatch):
+    assert_same(box_scene(*LOSSES[loss], agnostic, num_positives), monkeypatch)
+
+
+@pytest.mark.parametrize('box', BOX_LOSSES)
+def test_every_measure_of_overlap(box, monkeypatch):
+    extra = dict(mode='linear') if box == 'IoULoss' else {}
+    assert_same(dense_scene('retina', dict(type='aLRPLoss'), dict(type=box, **extra)), monkeypatch)
+
+
+def waits_of(scene) -> list[str]:
+    outcome(scene)  # what is made once does not count
+    with HostWaits() as waits:
+        outcome(scene)
+    return waits.found
+
+
+@pytest.mark.parametrize('loss', RANKING)
+@pytest.mark.parametrize('kind', [*DENSE, 'proposals'])
+def test_nothing_to_wait_for_beside_the_loss(kind, loss, monkeypatch):
+    """The loss itself is one operator here; tests/kernels looks into it."""
+    monkeypatch.setattr(ranking_core, 'counting_waits', lambda *_: True)
+    make = box_scene if kind == 'proposals' else lambda *losses: dense_scene(kind, *losses)
+    assert waits_of(make(*LOSSES[loss])) == []
+
+
+def test_on_the_cpu_positives_are_counted_once():
+    assert waits_of(dense_scene('retina', *LOSSES['ap'])) == ['nonzero']
+
+
+@CUDA
+@pytest.mark.parametrize('loss', RANKING)
+@pytest.mark.parametrize('kind', [*DENSE, 'proposals'])
+def test_no_synchronisation_on_a_gpu(kind, loss):
+    make = (
+        box_scene if kind == 'proposals' else lambda *losses, **kw: dense_scene(kind, *losses, **kw)
+    )
+    scene = make(*LOSSES[loss], device='cuda')
+    outcome(scene)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        outcome(scene)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+@pytest.mark.parametrize('numbers', [(0.0,) * 4, (0.1, 0.1, 0.2, 0.2), [1e-6], 3, [1, 2.5]])
+def test_constants_are_the_same_wherever_they_are_made(numbers):
+    like = torch.zeros(2, dtype=torch.float64)
+    with ConstantsMadeOnDevice():
+        made = like.new_tensor(numbers)
+    torch.testing.assert_close(made, like.new_tensor(numbers), rtol=0, atol=0)
+
+
+def test_other_tensors_are_left_alone():
+    like = torch.zeros(2)
+    with ConstantsMadeOnDevice(), HostWaits() as waits:
+        assert like.new_tensor([[1.0]]).shape == (1, 1)
+        assert like.new_tensor([]).shape == (0,)
+        assert like.new_tensor([1], dtype=torch.int64).dtype == torch.int64
+    assert waits.found == ['lift_fresh'] * 3
