@@ -111,6 +111,7 @@ def train(
         cfg.load_from = None if checkpoint is None else str(checkpoint)
     if cfg.get('resume') and cfg.get('load_from'):
         _keep_seed(cfg)
+    _own_visualizer(cfg)
     with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
@@ -168,6 +169,7 @@ def test(
         hook.show, hook.wait_time, hook.test_out_dir = show, wait_time, show_dir
     if tta:
         _augment_at_test(cfg)
+    _own_visualizer(cfg)
     with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
@@ -206,6 +208,16 @@ def _run_without_gpu(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
     elif not torch.distributed.is_initialized():
         init_dist(cfg.launcher, backend='gloo')
+
+
+def _own_visualizer(cfg: Config) -> None:
+    """Let the visualizer take the run's name.
+
+    MMEngine keeps visualizers by name: under one name the scalars of a second run in the same
+    process would go to the folder of the first.
+    """
+    if cfg.get('visualizer'):
+        cfg.visualizer.pop('name', None)
 
 
 def _keep_seed(cfg: Config) -> None:

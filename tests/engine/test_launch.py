@@ -39,6 +39,14 @@ def test_the_rate_stays_unless_asked(digits, tmp_path):
     assert {record['lr'] for record in logged(run) if 'lr' in record} == {0.002}
 
 
+def test_a_second_run_in_a_process_logs_into_its_own_folder(digits, tmp_path):
+    """Though their configs give the visualizer one name, as MMDetection's do."""
+    for name in ('first', 'second'):
+        cfg = tiny.load(digits, tmp_path / name, train_cfg__max_epochs=1)
+        cfg.visualizer.name = 'visualizer'
+        assert logged(tiny.train(cfg))
+
+
 def test_mixed_precision_is_switched_on(digits, tmp_path, monkeypatch):
     """Beyond the check for a GPU, the wrapper is MMEngine's."""
     seen = {}
