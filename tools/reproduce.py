@@ -4,6 +4,8 @@
     python tools/reproduce.py list ap_loss
     python tools/reproduce.py show ap_loss/table-1-delta      # the paper's numbers beside ours
     python tools/reproduce.py show dr_loss --format csv
+    python tools/reproduce.py show digits                     # a table of ours, with results
+    python tools/reproduce.py run digits --work-dir mine      # on a CPU; makes its data
     python tools/reproduce.py run ap_loss/table-1-delta/0.25 --gpus 2
     python tools/reproduce.py run table-1-delta --record      # all its rows; results into the table
     python tools/reproduce.py run all --smoke                 # every row for two tiny iterations

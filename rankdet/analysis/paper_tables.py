@@ -32,6 +32,8 @@ FORMATS = ('markdown', 'csv', 'json')
 PROVENANCE = ('Command', 'Seed', 'Device', 'Commit', 'Date', 'Versions')
 #: Where VOC and COCO are measured; the last two by a server, which has their annotations.
 TEST_SETS = ('VOC2007 test', 'COCO minival', 'VOC2012 test', 'COCO test-dev')
+#: What can measure a row: tools/<name>.py.
+TOOLS = ('test', 'robustness')
 _LOST = '†'
 _LOST_NOTE = f'{_LOST} printed in the paper, lost in the texts at hand.'
 
@@ -52,6 +54,7 @@ class Row:
         lost: columns whose number the texts have lost.
         ours: ``Metrics`` and their provenance, or None.
         metrics: column to the metric that measures it, where that is not the usual one.
+        tool: what measures it, one of ``TOOLS``.
     """
 
     folder: str
@@ -70,6 +73,7 @@ class Row:
     lost: tuple[str, ...] = ()
     ours: Mapping[str, Any] | None = None
     metrics: Mapping[str, str] = field(default_factory=dict)
+    tool: str = 'test'
 
     @property
     def address(self) -> str:
@@ -253,7 +257,7 @@ def markdown_table(table: Table) -> str:
         for line in cells
     ]
     rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    text = '\n'.join('| ' + ' | '.join(line) + ' |' for line in [lines[0], rule, *lines[1:]])
+    text = '\n'.join(f'| {" | ".join(line)} |' for line in [lines[0], rule, *lines[1:]])
     return f'{text}\n\n{_LOST_NOTE}' if any(row.lost for row in table.rows) else text
 
 
@@ -359,6 +363,10 @@ def _row(
     test_data = row.get('Test Data', entry.get('Test Data'))
     known = test_data in TEST_SETS or not str(test_data).startswith(('VOC', 'COCO'))
     _demand(known, f'{where}: Test Data must be one of {TEST_SETS}, got {test_data!r}')
+    tool = entry.get('Tool', 'test')
+    _demand(tool in TOOLS, f'{where}: Tool must be one of {TOOLS}, got {tool!r}')
+    special = row.get('TTA') or test_data in TEST_SETS[2:]
+    _demand(tool == 'test' or not special, f'{where}: only Tool test has TTA and servers')
     _check_ours(ours, columns, where)
     return Row(
         folder,
@@ -377,6 +385,7 @@ def _row(
         lost=tuple(lost),
         ours=ours,
         metrics=metrics,
+        tool=tool,
     )
 
 

@@ -16,6 +16,7 @@ from rankdet.analysis.paper_tables import (
     markdown_table,
     read_metafile,
     read_papers,
+    with_results,
 )
 from rankdet.analysis.reproduce.columns import table_values, unfilled
 
@@ -73,7 +74,16 @@ def test_a_table_beside_ours(paper):
         '',
         '† printed in the paper, lost in the texts at hand.',
     ]
-    assert 'lost in the texts' not in markdown_table(paper.tables[1])
+
+
+def test_a_table_that_no_paper_has(paper):
+    own = paper.tables[1]
+    assert markdown_table(own) == '|   | AP |\n| - | -: |\n| a |    |'
+    measured = with_results(own, {'one/own/a': OURS})
+    assert markdown_table(measured).splitlines()[2] == '| a | 52.8 |'
+    assert paper.tables[0].in_a_paper and not measured.in_a_paper
+    (row,) = csv.DictReader(io.StringIO(format_tables([measured], 'csv')))
+    assert (row['AP paper'], row['AP ours'], row['AP difference']) == ('', '52.84', '')
 
 
 def test_a_page_tells_where_our_numbers_come_from(paper):
@@ -193,6 +203,8 @@ def table(content):
         (lambda c: table(c).update(Columns=['AP', 'AP']), "two columns 'AP'"),
         (lambda c: table(c).update(Rows=[]), 'no list Rows'),
         (lambda c: table(c).update(Name='own'), "two tables 'own'"),
+        (lambda c: table(c).update(Tool='robust'), "Tool must be one of .*'robustness'.*'robust'"),
+        (lambda c: table(c).update(Tool='robustness'), 'only Tool test has TTA and servers'),
         (lambda c: c['Models'].append(c['Models'][0]), "two models 'model'"),
         (lambda c: c['Models'][0].pop('Config'), "model 'model': Config must be text"),
     ],
@@ -225,8 +237,18 @@ def test_what_fills_a_column():
         'det/AP50': float('nan'),
         'voc/VOC_AP50_area': 0.839,
     }
+    metrics |= {'black/AP50': 0.652, 'adversarial/AP50': 0.689, 'deepfool/L2': 16.4321987}
     columns = ['AP', 'AP_S', 'ρ', 'AP50', 'VOC', 'voc/VOC_AP50_area']
+    columns += ['Black Patch', 'Advs-Patch', 'DeepFool']
     found = table_values(metrics, columns, {'VOC': 'voc/VOC_AP50_area'})
-    assert found == {'AP': 53.15, 'ρ': -0.1235, 'VOC': 83.9, 'voc/VOC_AP50_area': 83.9}
+    assert found == {
+        'AP': 53.15,
+        'ρ': -0.1235,
+        'VOC': 83.9,
+        'voc/VOC_AP50_area': 83.9,
+        'Black Patch': 65.2,
+        'Advs-Patch': 68.9,
+        'DeepFool': 16.4322,
+    }
     assert unfilled(metrics, [*columns, 'AP90']) == ['VOC', 'AP90']
     assert [paper_tables.decimals(name) for name in ('AP', 'rho')] == [1, 2]

@@ -13,10 +13,12 @@ from mmengine.fileio import dump
 import rankdet.plugin  # noqa: F401, before any import of MMDetection
 from rankdet.analysis.paper_tables import find_rows, read_papers
 from rankdet.analysis.reproduce import run as running
+from rankdet.analysis.reproduce.own_data import OWN_DATA
 from rankdet.analysis.reproduce.records import read_results
 from rankdet.analysis.reproduce.run import RunOptions, record_row, run_rows, summary
 from rankdet.datasets.tiny import make_tiny_coco
 from rankdet.engine.errors import UserError
+from rankdet.engine.preflight import leaf_datasets
 from tests.engine import tiny
 from tests.engine.tiny import digits  # noqa: F401
 
@@ -28,6 +30,8 @@ ROWS = [
     dict(Name='quoted', Paper=dict(AP=40.0)),
 ]
 METRICS = {'coco/bbox_mAP': 0.412, 'coco/bbox_mAP_75': float('nan')}
+CELLS = dict(original=dict(AP=0.5, AP50=0.823, images=9), deepfool=dict(L2=16.43, fooled=3))
+CELLS |= dict(black=dict(AP=None, AP50=None))
 
 
 class Player:
@@ -41,6 +45,11 @@ class Player:
         self.variables.append(variables)
         if self.fails(command):
             return 3
+        if self.tool(command) == 'robustness':
+            folder = Path(command[command.index('--out-dir') + 1])
+            folder.mkdir(parents=True)
+            (folder / 'robustness.json').write_text(json.dumps([dict(name='net', cells=CELLS)]))
+            return 0
         folder = Path(command[command.index('--work-dir') + 1])
         overrides = (
             command[command.index('--cfg-options') + 1 :] if '--cfg-options' in command else []
@@ -191,6 +200,45 @@ def test_the_next_row_after_a_failure(play, capsys):
     )
     assert 'error: one/t/plain: the test ended with status 3' in capsys.readouterr().err
     assert summary(outcomes).endswith('4 rows, 1 failed')
+
+
+def test_a_row_of_perturbed_images(play):
+    columns = ['Original', 'Black Patch', 'DeepFool']
+    row = ROWS[1] | dict(Paper={'Original': 81.0})
+    write_metafile(play.root / 'configs/one', [row], Tool='robustness', Columns=columns)
+    (outcome,) = play()
+    assert outcome.text == 'Original 82.3 (paper 81.0), DeepFool 16.43'
+    train, test = play.player.commands
+    assert [play.player.tool(train), play.player.tool(test)] == ['train', 'robustness']
+    folder = 'work/net/test_one_t_score'
+    assert test[2:] == [
+        *(str(play.root / 'configs/one/net.py'), 'work/net/epoch_2.pth', '--out-dir', folder),
+        *('--cfg-options', 'model.test_cfg.score_thr=0.5'),
+    ]
+    entry = read_results(Path('work/results.jsonl'))['one/t/score']
+    found = {'original/AP50': 0.823, 'original/AP': 0.5, 'deepfool/L2': 16.43}
+    assert entry['all_metrics'] == found
+    tested = 'python tools/robustness.py configs/one/net.py work/net/epoch_2.pth --out-dir'
+    assert f' && {tested} ' in entry['command']
+
+
+def test_a_run_makes_the_data_that_are_its_own(play, monkeypatch):
+    monkeypatch.setitem(OWN_DATA, 'scenes', dict(num_train=3, num_val=2, size=96))
+    config = Config.fromfile(play.root / 'configs/one/net.py')
+    for mode in ('train', 'val', 'test'):
+        for dataset in leaf_datasets(config[f'{mode}_dataloader'].dataset):
+            dataset.data_root = 'made/digits'
+    for mode in ('val', 'test'):
+        config[f'{mode}_evaluator'].ann_file = 'made/digits/annotations/instances_val.json'
+    config.dump(play.root / 'configs/one/net.py')
+    write_metafile(play.root / 'configs/one', ROWS[:1])
+    assert states(play()) == dict(plain='failed') and not Path('made').exists()
+    write_metafile(play.root / 'configs/one', ROWS[:1], Data='scenes')
+    assert states(play()) == dict(plain='measured')
+    assert len(list(Path('made/digits/train').iterdir())) == 3
+    monkeypatch.setitem(OWN_DATA, 'scenes', dict(num_train=4, num_val=2, size=96))
+    (outcome,) = play(again=True)
+    assert outcome.state == 'failed' and 'other options' in outcome.text
 
 
 def test_another_training_in_the_folder_is_not_taken(play):

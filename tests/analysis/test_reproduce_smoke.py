@@ -23,15 +23,15 @@ from tests.engine.tiny import digits  # noqa: F401
 ROOT = Path(__file__).parents[2]
 SIDE = 64
 KIND = re.compile(
-    r'(?P<detector>[^_]+)_(?P<backbone>[^_]+)_(fpn_)?(?P<loss>[^_]+)_.*_(?P<data>voc|coco)'
+    r'(?P<detector>[^_]+)_(?P<backbone>[^_]+)_((fpn|mapper)_)?(?P<loss>[^_]+)_.*_'
+    r'(?P<data>voc|coco|digits)'
 )
 
 
 def kinds():
     """Kind to the row with the smallest network that trains it."""
     found = {}
-    papers = [paper for paper in read_papers(ROOT / 'configs') if paper.folder.endswith('_loss')]
-    for row in find_rows(papers, ['all']):
+    for row in find_rows(read_papers(ROOT / 'configs'), ['all']):
         if row.config and not row.options:
             name = KIND.match(Path(row.config).stem)
             kind = f'{name["detector"]} {name["loss"]} {name["data"]}'
@@ -63,7 +63,7 @@ def tiny_data(tmp_path_factory):
     return tiny_run.make_tiny_data(tmp_path_factory.mktemp('tiny'))
 
 
-def test_the_papers_have_their_kinds():
+def test_the_tables_have_their_kinds():
     losses = {kind.split()[1] for kind in KINDS}
     assert {'ap-loss', 'alrp-loss', 'dr-loss', 'focal', 'ohem', 'auc-loss'} <= losses
     assert {kind.split()[0] for kind in KINDS} >= {'retinanet', 'ssd512', 'foveabox', 'faster-rcnn'}
@@ -76,6 +76,14 @@ def test_a_row_of_every_kind(kind, tiny_data, tmp_path):
         found = smoke_training(training, ROOT, tmp_path / 'run', SIDE, iterations=1)
     assert found['iterations'] >= 1 and found['losses']['loss'] > 0
     assert found['tests'][0].get('measured') or found['tests'][0].get('packed')
+
+
+def test_a_row_of_perturbed_images(tiny_data, tmp_path):
+    (row,) = find_rows(read_papers(ROOT / 'configs'), ['ap_loss/table-3/ap'])
+    (training,) = plan([row])
+    with environment(tiny_data):
+        found = smoke_training(training, ROOT, tmp_path / 'run', SIDE, iterations=1)
+    assert found['tests'][0]['measured'] == list(row.columns)
 
 
 # --- faults, on a network that is small ------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
-#: A column, spelt without '_' and in lower case, to the metrics that measure it, best first:
-#: unrounded ones come before those of pycocotools, which keep three digits.
+#: A column, in lower case and without '_', '-' and blanks, to the metrics that measure it, best
+#: first: unrounded ones come before those of pycocotools, which keep three digits.
 _METRICS = {
     'ap': ('det/AP', 'coco/bbox_mAP'),
     'ap50': ('det/AP50', 'coco/bbox_mAP_50'),
@@ -17,12 +18,21 @@ _METRICS = {
     'apl': ('det/AP_L', 'coco/bbox_mAP_l'),
     'olrp': ('det/oLRP', 'lrp/oLRP'),
     'rho': ('det/rho', 'rank/rho'),
+    'original': ('original/AP50',),
+    'blackpatch': ('black/AP50',),
+    'randompatch': ('random/AP50',),
+    'flippatch': ('flip/AP50',),
+    'advspatch': ('adversarial/AP50',),
+    'gaussiannoise': ('noise/AP50',),
+    'deepfool': ('deepfool/L2',),
 }
 _ALIASES = {'ρ': 'rho', 'map': 'ap'}
+#: A norm, which is no fraction.
+_NORMS = ('deepfool',)
 
 
 def decimals(column: str) -> int:
-    """How many the papers print: one for percent, two for a correlation."""
+    """How many the papers print: two for a correlation, one for all else."""
     return 2 if _plain(column) == 'rho' else 1
 
 
@@ -33,12 +43,12 @@ def table_values(
 
     Args:
         metrics: metric to value, fractions as metrics return them.
-        columns: names such as AP, AP50, AP_S, oLRP, rho.
+        columns: names such as AP, AP50, AP_S, oLRP, rho, Black Patch, DeepFool.
         chosen: column to metric, where it is not the usual one.
 
     Returns:
-        Column to value: percent, but a correlation as it is. A column that no metric fills, or
-        one that is undefined (NaN, or -1 in pycocotools), is left out.
+        Column to value: percent, but a correlation or a norm as it is. A column that no metric
+        fills, or one that is undefined (NaN, or -1 in pycocotools), is left out.
 
     >>> table_values({'coco/bbox_mAP': 0.531, 'det/rho': 0.45}, ['AP', 'AP50', 'rho'])
     {'AP': 53.1, 'rho': 0.45}
@@ -49,7 +59,8 @@ def table_values(
         value = next((metrics[name] for name in names if name in metrics), math.nan)
         correlation = _plain(column) == 'rho'
         if isinstance(value, (int, float)) and math.isfinite(value) and (correlation or value >= 0):
-            found[column] = round(value, 4) if correlation else round(100 * value, 2)
+            whole = correlation or _plain(column) in _NORMS
+            found[column] = round(value, 4) if whole else round(100 * value, 2)
     return found
 
 
@@ -68,5 +79,5 @@ def _names(column: str, chosen: Mapping[str, str] | None) -> tuple[str, ...]:
 
 
 def _plain(column: str) -> str:
-    name = column.lower().replace('_', '').replace(' ', '')
+    name = re.sub('[-_ ]', '', column.lower())
     return _ALIASES.get(name, name)

@@ -21,6 +21,7 @@ from rankdet.engine.preflight import check_data, leaf_datasets
 
 from .columns import table_values
 from .own_data import make_own_data
+from .perturbed import read_metrics
 from .plan import (
     Training,
     environment,
@@ -277,7 +278,6 @@ def _test(
 ) -> Outcome:
     """Test a row's checkpoint and keep the result."""
     folder = checkpoint.parent / test_folder(row)
-    arguments = ['--work-dir', str(folder), *(['--tta'] if row.tta else [])]
     overrides = [*test_options(row)]
     detections = folder / 'detections.bbox.json'
     if row.withheld:
@@ -285,9 +285,13 @@ def _test(
         overrides.append(f'test_evaluator.outfile_prefix={folder / "detections"}')
     with environment(row.test_env):
         cfg = load_config(options.root / row.config, overrides, folder)
-    gpus = processes(cfg, options.gpus)
     what = [str(options.root / training.config), str(checkpoint)]
-    command = _command('test', options, gpus, what, arguments)
+    if row.tool == 'test':
+        arguments = ['--work-dir', str(folder), *(['--tta'] if row.tta else [])]
+        command = _command('test', options, processes(cfg, options.gpus), what, arguments)
+    else:
+        tool = options.root / 'tools' / f'{row.tool}.py'
+        command = [sys.executable, str(tool), *what, '--out-dir', str(folder)]
     command += ['--cfg-options', *overrides] if overrides else []
     begun = set(folder.glob('*/*.json'))
     if status := start(command, row.test_env):
@@ -310,10 +314,8 @@ def _test(
     if row.withheld:
         entry['archive'] = str(pack(cfg, detections, row.address))
     else:
-        written = set(folder.glob('*/*.json')) - begun
-        if len(written) != 1:
-            raise UserError(f'the test left {len(written)} files of metrics in {folder}, not one')
-        entry['all_metrics'] = _finite(json.loads(written.pop().read_text()))
+        found = _metrics(folder, begun) if row.tool == 'test' else read_metrics(folder)
+        entry['all_metrics'] = _finite(found)
         entry['metrics'] = table_values(entry['all_metrics'], row.columns, row.metrics)
         if not entry['metrics']:
             raise UserError(f'the test in {folder} measured nothing; did it detect nothing?')
@@ -387,6 +389,14 @@ def _shown(command: list[str], options: RunOptions) -> str:
     program = 'python' if command[0] == sys.executable else command[0]
     text = shlex.join([program, *command[1:]])
     return text.replace(f'{options.root}{os.sep}', '').replace(f'{os.getcwd()}{os.sep}', '')
+
+
+def _metrics(folder: Path, begun: set[Path]) -> dict:
+    """What a test has left."""
+    written = set(folder.glob('*/*.json')) - begun
+    if len(written) != 1:
+        raise UserError(f'the test left {len(written)} files of metrics in {folder}, not one')
+    return json.loads(written.pop().read_text())
 
 
 def _finite(metrics: Mapping) -> dict:

@@ -24,6 +24,7 @@ from rankdet.engine import launch
 from rankdet.engine.errors import UserError, explain
 
 from .columns import unfilled
+from .perturbed import measure_briefly
 from .plan import Training, environment, last_checkpoint, load_config, plan, test_options
 from .records import commit, cpu_name, versions
 from .submit import pack
@@ -192,9 +193,10 @@ def _tests(
 ) -> Iterator[dict]:
     settings: dict[tuple, list[Row]] = {}
     for row in training.rows:
-        key = (test_options(row), tuple(row.test_env.items()), row.withheld, row.tta)
+        key = (row.tool, test_options(row), tuple(row.test_env.items()), row.withheld, row.tta)
         settings.setdefault(key, []).append(row)
-    for number, ((options, variables, withheld, tta), rows) in enumerate(settings.items()):
+    for number, (key, rows) in enumerate(settings.items()):
+        tool, options, variables, withheld, tta = key
         found = dict(rows=[row.address for row in rows], options=list(options), tta=tta)
         with environment(dict(variables)):
             cfg = load_config(root / training.config, options, folder / f'test{number}')
@@ -206,7 +208,10 @@ def _tests(
                 raise UserError(f'{training.config} has no tta_pipeline')
             if withheld:
                 cfg.test_evaluator.outfile_prefix = f'{cfg.work_dir}/detections'
-            metrics = launch.test(cfg, str(checkpoint), tta=tta)
+            if tool == 'test':
+                metrics = launch.test(cfg, str(checkpoint), tta=tta)
+            else:
+                metrics = measure_briefly(cfg, checkpoint, Path(cfg.work_dir))
             if withheld:
                 pack(cfg, Path(cfg.work_dir, 'detections.bbox.json'), rows[0].address)
                 yield found | dict(packed=True)
