@@ -1,8 +1,8 @@
 """YOLO text: a file an image, a line an object: ``class x_center y_center width height``.
 
 The four are shares of the image's width and height. Lines with more numbers are outlines, as of
-segmentation, and their box is taken. Class names are in ``data.yaml`` (``names``), or a line each in
-``classes.txt``, ``obj.names`` and the like. An image without a file has no objects.
+segmentation, and their box is taken. Class names are in ``data.yaml`` (``names``), or a line each
+in ``classes.txt`` or ``obj.names``. An image without a file has no objects.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _is_label(path: Path) -> bool:
     try:
         with path.open(encoding='utf-8-sig') as file:
             values = next((line.split() for line in file if line.strip()), [])
-        return len(values) >= 5 and [float(value) for value in values] is not None
+        return len([float(value) for value in values]) >= 5
     except (OSError, ValueError):
         return False
 

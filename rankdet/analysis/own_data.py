@@ -1,0 +1,202 @@
+"""From a user's own data to a trained detector, its measures, pictures and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rankdet.analysis.curves import training_seconds
+from rankdet.analysis.demo import describe
+from rankdet.analysis.own_config import OwnOptions, config_text
+from rankdet.datasets.own.convert import OwnData, convert_own
+from rankdet.datasets.voc import write_whole
+from rankdet.engine import launch
+from rankdet.engine.checkpoints import latest_checkpoint
+from rankdet.engine.errors import UserError
+from rankdet.evaluation.progress import Progress, silent
+from rankdet.evaluation.report import evaluate
+
+OPTIONS, CONFIG, SUMMARY = 'options.json', 'config.py', 'summary.json'
+_FEW = 30  # objects of a class
+_SHOWN = 3  # findings
+
+
+def train_own(
+    options: OwnOptions,
+    work_dir: str | Path,
+    *,
+    progress: Progress = silent,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Convert, write the config, train, measure and draw; what is there already is kept.
+
+    Args:
+        options: what to run.
+        work_dir: gets ``data/`` (annotations in COCO's format), ``config.py``, which is used as it
+            is where it exists, ``run/`` (checkpoints, logs, pictures), ``summary.md`` and
+            ``summary.json``.
+        progress: called as ``progress(stage, done, total)`` while the data is read.
+        say: called with each line for the user.
+
+    Returns:
+        The summary, as ``summary.json`` holds it.
+
+    Raises:
+        UserError: options do not fit each other or those of an earlier call.
+        ValueError: something is wrong in the data; nothing is written then.
+    """
+    options.check()
+    work_dir = Path(work_dir)
+    _check_begun(options, work_dir)
+    say('== 1/4  reading the data')
+    data = convert_own(
+        options.folder,
+        work_dir / 'data',
+        format=options.format,
+        val_share=options.val_share,
+        seed=options.seed,
+        skip_bad=options.skip_bad,
+        progress=progress,
+    )
+    for line in (data.summary(), *data.findings[:_SHOWN]):
+        say(line)
+    if len(data.findings) > _SHOWN:
+        say(f'... and {len(data.findings) - _SHOWN} more in {work_dir / "data/report.txt"}')
+    done = _read_json(work_dir / SUMMARY)
+    if done and done['fingerprint'] == data.fingerprint:
+        return done
+    write_whole(work_dir / OPTIONS, json.dumps(_stored(options), indent=1))
+    config, run = work_dir / CONFIG, work_dir / 'run'
+    if config.exists():
+        say(f'\n== 2/4  {config} is there already, and is used as it is')
+    else:
+        say(f'\n== 2/4  writing {config}')
+        write_whole(config, config_text(options, data))
+    cfg = launch.load_config(str(config), work_dir=str(run))
+    say(f'\n== 3/4  training, {cfg.train_cfg.max_epochs} epochs (eta in the log: the time left)')
+    launch.train(cfg, resume='auto')
+    say('\n== 4/4  measuring and drawing')
+    summary = _measure(options, data, work_dir, run)
+    write_whole(work_dir / 'summary.md', as_text(summary))
+    write_whole(work_dir / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+    return summary
+
+
+def _stored(options: OwnOptions) -> dict:
+    return asdict(options) | dict(folder=str(Path(options.folder).absolute()))
+
+
+def _check_begun(options: OwnOptions, work_dir: Path) -> None:
+    earlier, stored = _read_json(work_dir / OPTIONS), _stored(options)
+    changed = [key for key in stored if earlier and stored[key] != earlier.get(key)]
+    if changed:
+        raise UserError(
+            f'{work_dir} was begun with another {", ".join(changed)} ({work_dir / OPTIONS}); '
+            'choose another --work-dir, or delete that one'
+        )
+
+
+def _measure(options: OwnOptions, data: OwnData, work_dir: Path, run: Path) -> dict:
+    config, results = work_dir / CONFIG, run / 'results'
+    checkpoint = latest_checkpoint(run)
+    written = Path(f'{results}.bbox.json')
+    written.unlink(missing_ok=True)
+    cfg = launch.load_config(str(config), work_dir=str(run / 'test'))
+    cfg.test_evaluator.outfile_prefix = str(results)
+    launch.test(cfg, str(checkpoint))
+    truth = Path(cfg.test_evaluator.ann_file)
+    images = Path(cfg.test_dataloader.dataset.data_prefix.img)
+    summary = describe(
+        truth, images, written, run, f'{options.detector}, {options.loss}', pictures=8
+    )
+    found = json.loads(written.read_text()) if written.exists() else []
+    classes = evaluate(truth, found, bounds=False).per_class()
+    return summary | dict(
+        split=truth.stem.removeprefix('instances_'),
+        classes={
+            name: dict(
+                objects=data.counts['train'].get(name, 0),
+                **{key: _number(values[key]) for key in ('AP', 'oLRP', 'threshold')},
+            )
+            for name, values in classes.items()
+        },
+        config=str(config),
+        checkpoint=str(checkpoint),
+        minutes_of_training=round(training_seconds(run) / 60, 1),
+        options=_stored(options),
+        fingerprint=data.fingerprint,
+    )
+
+
+def as_text(summary: dict) -> str:
+    """The summary as a person reads it, and what to do next."""
+    classes = summary['classes']
+    width = max(map(len, ('class', 'all', *classes)))
+    lines = [f'{"class":<{width}}  trained on     AP   oLRP  score to cut at']
+    for name, values in classes.items():
+        numbers = [_cell(values[key]) for key in ('AP', 'oLRP', 'threshold')]
+        lines.append(
+            f'{name:<{width}}  {values["objects"]:>10,}  {numbers[0]}  {numbers[1]}  {numbers[2]}'
+        )
+    lines += [
+        f'{"all":<{width}}  {sum(v["objects"] for v in classes.values()):>10,}'
+        f'  {_cell(summary["AP"])}  {_cell(summary["oLRP"])}',
+        '',
+        f'AP50 {summary["AP50"]:.3f}, AP75 {summary["AP75"]:.3f} on {summary["images"]} images of '
+        f'{summary["split"]}, after {summary["minutes_of_training"]} minutes of training',
+        '',
+        f'detections beside ground truth   {summary["pictures"]}',
+        f'precision-recall plot            {summary["precision_recall"]}',
+        f'training curve                   {summary["training_curve"]}',
+        f'checkpoint                       {summary["checkpoint"]}',
+        f'config, to be edited             {summary["config"]}',
+        '',
+        'What to do next',
+        *(f'- {line}' for line in advice(summary)),
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def advice(summary: dict) -> list[str]:
+    """What this result suggests, the most pressing first."""
+    options, classes = summary['options'], summary['classes']
+    lines = []
+    if summary['AP50'] < 0.1:
+        lines.append(
+            f'Hardly anything was learnt. Look at {summary["pictures"]}: are the green boxes where '
+            'they belong? If so, train longer (--epochs).'
+        )
+    few = [name for name, values in classes.items() if values['objects'] < _FEW]
+    if few:
+        lines.append(f'Few examples to learn from: {", ".join(few)}. More photos of these help.')
+    lines.append(
+        'Detect on your pictures:\n'
+        f'    python tools/image_demo.py PHOTOS --config {shlex.quote(summary["config"])} '
+        f'--checkpoint {shlex.quote(summary["checkpoint"])} '
+        f'--score {shlex.quote(summary["thresholds"])}'
+    )
+    if options['backbone'] == 'small':
+        lines.append(
+            'This was the small backbone, from random weights. With a GPU, --backbone r50 starts '
+            'from pretrained ones and sees larger images.'
+        )
+    lines.append('Compare: --loss focal, or another --detector, into another --work-dir.')
+    return lines
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else round(float(value), 4)
+
+
+def _cell(value: float | None) -> str:
+    return '    -' if value is None else f'{value:.3f}'
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
