@@ -122,5 +122,5 @@ def draw_ap_curves(data: dict) -> Figure:
         style = look(index) | dict(marker='o', markersize=3.5)
         draw_band(ax, curve, style, curve['label'] + runs_text(curve['runs']))
     ax.set(xlabel='iteration', ylabel=data['metric'], xlim=(0, None), ylim=(0, None))
-    ax.legend(loc='best')
+    ax.legend(loc='best', handlelength=3)
     return figure

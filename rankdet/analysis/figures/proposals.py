@@ -10,12 +10,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor
 
 from rankdet.analysis.figures.runs import checkpoint_at
 from rankdet.engine.launch import train
 from rankdet.engine.recorder import dense_head
+from rankdet.engine.weights_only import load_weights
 
 
 def train_rpn(cfg: Config, iterations: int, report: Callable[[str], None]) -> dict:
@@ -89,7 +90,7 @@ class ProposalSamples(Hook):
         model = getattr(runner.model, 'module', runner.model)
         head = dense_head(model)
         self.rpn = MODELS.build(Config.fromfile(self.config).model).eval()
-        load_checkpoint(self.rpn, self.checkpoint, map_location='cpu', logger='silent')
+        load_weights(self.rpn, self.checkpoint)
         self.rpn.to(next(model.parameters()).device)
         loss, get_targets = model.loss, head.get_targets
 

@@ -118,7 +118,7 @@ def _name(panel: dict) -> str:
 
 def _text(key: str, value: float) -> str:
     if key in ('value', 'push'):
-        return f'{value:.3f}'
+        return f'{value:.4f}'
     return f'{100 * value:.1f} %' if key.startswith('on_') else f'{value:,.0f}'
 
 
@@ -136,7 +136,7 @@ def draw_push(data: dict) -> Figure:
         ax.set(xscale='log', xlim=(1, None), ylim=(0, 101))
         ax.set_title(f'scores of {_name(panel)}', fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8.5, ncols=5,
-                  loc='outside lower center')  # fmt: skip
+                  loc='outside upper center')  # fmt: skip
     figure.supxlabel('how many of the highest negatives', fontsize=10)
     figure.supylabel('share of the push on them (%)', fontsize=10)
     return figure

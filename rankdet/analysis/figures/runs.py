@@ -13,7 +13,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from rankdet.analysis.curves import read_scalars
@@ -22,6 +22,7 @@ from rankdet.engine.errors import UserError
 from rankdet.engine.launch import load_config
 from rankdet.engine.preflight import check_checkpoint, check_data, dataset_classes, leaf_datasets
 from rankdet.engine.recorder import RECORDS
+from rankdet.engine.weights_only import load_weights
 
 LOSS_NAMES = {
     'APLoss': 'AP',
@@ -207,7 +208,7 @@ def load_model(run: Run, device: str | None = None) -> nn.Module:
     model = MODELS.build(settings)
     dataset = next(leaf_datasets(cfg[f'{mode}_dataloader'].dataset))
     check_checkpoint(model, str(run.checkpoint), dataset_classes(dataset))
-    load_checkpoint(model, str(run.checkpoint), map_location='cpu', logger='silent')
+    load_weights(model, run.checkpoint)
     device = device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     return model.to(device).eval()
 

@@ -97,7 +97,7 @@ def draw_scatter(data: dict) -> Figure:
                 label=kind,
                 rasterized=True,  # thousands of dots would make the SVG huge
             )
-        ax.set(xlim=(-0.01, 1), ylim=(-0.01, 1.01))
+        ax.set(xlim=(-0.02, 1), ylim=(-0.01, 1.01))
         ax.set_title(f'{panel["label"]}   (ρ of positives {panel["rho"]:.2f})', fontsize=10)
     axes[0].legend(loc='upper left', markerscale=4, fontsize=8, handletextpad=0.2)
     figure.supxlabel('IoU of anchor and object', fontsize=10)
