@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class GroundTruth:
         boxes: ``(G, 4)`` float64 ``x, y, width, height``.
         areas: ``(G,)`` the annotated area, which decides small, medium or large.
         crowd: ``(G,)`` objects that are never missed and may absorb any number of detections.
+        difficult: ``(G,)`` VOC's difficult objects. A crowd that is one is a single object in a
+            box, not a region of many: detections overlap it by their ordinary IoU.
     """
 
     image_ids: tuple
@@ -37,9 +40,15 @@ class GroundTruth:
     boxes: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
+    difficult: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def region(self) -> np.ndarray:
+        """``(G,)`` crowds whose overlap is the share of the detection that lies inside."""
+        return self.crowd & ~self.difficult
 
     @property
     def objects_per_class(self) -> np.ndarray:
@@ -99,6 +108,13 @@ def load_ground_truth(
     A missing ``iscrowd`` is 0 and a missing ``area`` is width times height. As in pycocotools
     the field ``ignore`` is not read: what is to be ignored is marked ``iscrowd``.
 
+    One field more than in pycocotools is read, ``difficult``, which the converter of VOC writes
+    beside ``iscrowd``. In VOC's development kit such an object is ignored, and so is every
+    detection that overlaps it enough by IoU. pycocotools, on the same file, takes it for a crowd
+    and therefore the share of the detection inside it for the overlap, so that any small box on a
+    large difficult object is ignored where the kit counts a false positive. Here it is as in the
+    kit. Without ``iscrowd`` the field changes nothing.
+
     Args:
         source: path of the JSON file, or its content as a dict.
         classes: names of the classes to evaluate; None takes all of the file.
@@ -135,13 +151,15 @@ def load_ground_truth(
     categories = _by_id(content['categories'], f'{name}: categories')
     if unnamed := [id for id, category in categories.items() if 'name' not in category]:
         raise ValueError(f'{name}: categories must have a name each, {unnamed[:5]} have none')
-    names = [str(category['name']) for category in categories.values()]
+    names = [category['name'] for category in categories.values()]
+    _strings(names, f'{name}: categories: name')
+    file_names = [image.get('file_name', '') for image in images.values()]
+    _strings(file_names, f'{name}: images: file_name')
     if twice := [n for n, times in Counter(names).items() if times > 1]:
         raise ValueError(f'{name}: categories must have different names, {twice[:5]} occur again')
     if classes is not None:
-        known = {category['name'] for category in categories.values()}
-        if missing := [c for c in classes if c not in known]:
-            raise ValueError(f'classes {missing} are not in {name}, which has {sorted(known)}')
+        if missing := [c for c in classes if c not in names]:
+            raise ValueError(f'classes {missing} are not in {name}, which has {sorted(names)}')
     kept = [id for id, c in categories.items() if classes is None or c['name'] in classes]
     label_of = dict.fromkeys(categories, -1) | {id: label for label, id in enumerate(kept)}
     image_of = {id: index for index, id in enumerate(images)}
@@ -149,27 +167,26 @@ def load_ground_truth(
     image = _indices(annotations, 'image_id', image_of, f'{name}: annotations')
     label = _indices(annotations, 'category_id', label_of, f'{name}: annotations')
     boxes = _boxes(annotations, f'{name}: annotations')
-    if bad := [a.get('iscrowd') for a in annotations if a.get('iscrowd', 0) not in (0, 1)]:
-        raise ValueError(f'{name}: iscrowd must be 0 or 1, got {bad[0]!r}')
-    size = boxes[:, 2] * boxes[:, 3]
-    try:
-        areas = np.array([a.get('area', s) for a, s in zip(annotations, size)], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f'{name}: annotations: area must be a number') from None
+    size = (boxes[:, 2] * boxes[:, 3]).tolist()
+    areas = _numbers(
+        [a.get('area', s) for a, s in zip(annotations, size)],
+        f'{name}: annotations: area must be a number',
+    )
     wrong = ~np.isfinite(areas) | (areas < 0)
     _refuse(wrong, areas, f'{name}: annotations: area must be finite and >= 0')
-    crowd = np.array([a.get('iscrowd', 0) for a in annotations], dtype=bool)
+    crowd, difficult = (_flags(annotations, key, name) for key in ('iscrowd', 'difficult'))
     keep = label >= 0
     return GroundTruth(
         image_ids=tuple(images),
-        file_names=tuple(str(i.get('file_name', '')) for i in images.values()),
+        file_names=tuple(file_names),
         class_ids=tuple(kept),
-        class_names=tuple(str(categories[id]['name']) for id in kept),
+        class_names=tuple(categories[id]['name'] for id in kept),
         image=image[keep],
         label=label[keep],
         boxes=boxes[keep],
         areas=areas[keep],
         crowd=crowd[keep],
+        difficult=difficult[keep],
     )
 
 
@@ -184,8 +201,8 @@ def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTru
         gt: ground truth that the results belong to.
 
     Raises:
-        ValueError: an image or class that ``gt`` does not have, a score or box that is not
-            finite, a negative width or height, a missing field, or no JSON list at all.
+        ValueError: an image or class that ``gt`` does not have, a score or box that is no
+            number or not finite, a negative width or height, a missing field, or no JSON list.
     """
     if isinstance(source, (str, os.PathLike)):
         name, content = f'results {os.fspath(source)!r}', read_json(source, 'results')
@@ -202,13 +219,10 @@ def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTru
     image = _indices(rows, 'image_id', image_of, name)
     label = _indices(rows, 'category_id', label_of, name)
     boxes = _boxes(rows, name)
-    try:
-        scores = np.array([row['score'] for row in rows])
-    except (KeyError, ValueError):
-        scores = None
-    if scores is None or scores.ndim != 1 or not _is_number(scores):
-        raise ValueError(f'{name}: every detection must have a number as score')
-    scores = scores.astype(np.float64)
+    rule = f'{name}: every detection must have a number as score'
+    if not all('score' in row for row in rows):
+        raise ValueError(rule)
+    scores = _numbers([row['score'] for row in rows], rule)
     return check_detections(Detections(image, label, boxes, scores), name)
 
 
@@ -251,18 +265,40 @@ def _indices(rows: Sequence[Mapping], key: str, index_of: Mapping, name: str) ->
 
 def _boxes(rows: Sequence[Mapping], name: str) -> np.ndarray:
     try:
-        boxes = np.array([row['bbox'] for row in rows] or np.zeros((0, 4)))
-    except (KeyError, ValueError):
-        boxes = None
-    if boxes is None or boxes.shape != (len(rows), 4) or not _is_number(boxes):
-        raise ValueError(f'{name}: every entry must have a bbox [x, y, width, height] of numbers')
-    boxes = boxes.astype(np.float64)
+        corners = [row['bbox'] for row in rows]
+        lengths = set(map(len, corners))
+    except (KeyError, TypeError):
+        lengths = {0}
+    rule = f'{name}: every entry must have a bbox [x, y, width, height] of numbers'
+    if not lengths <= {4}:
+        raise ValueError(rule)
+    boxes = _numbers(list(chain.from_iterable(corners)), rule).reshape(-1, 4)
     _check_boxes(boxes, name)
     return boxes
 
 
-def _is_number(values: np.ndarray) -> bool:
-    return values.dtype.kind in 'fiu' or not values.size
+def _numbers(values: list, rule: str) -> np.ndarray:
+    """Values as float64 if all are numbers; numpy would take True and '12' for some, too."""
+    for kind in set(map(type, values)):
+        if not issubclass(kind, (int, float, np.integer, np.floating)) or kind is bool:
+            first = next(n for n, value in enumerate(values) if type(value) is kind)
+            raise ValueError(f'{rule}, got {values[first]!r}')
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:  # an integer of more than 308 digits
+        raise ValueError(f'{rule} that fits double precision') from None
+
+
+def _flags(annotations: Sequence[Mapping], key: str, name: str) -> np.ndarray:
+    values = [a.get(key, 0) for a in annotations]
+    if bad := [value for value in values if value not in (0, 1)]:
+        raise ValueError(f'{name}: {key} must be 0 or 1, got {bad[0]!r}')
+    return np.array(values, dtype=bool)
+
+
+def _strings(values: Sequence, what: str) -> None:
+    if bad := [value for value in values if not isinstance(value, str)]:
+        raise ValueError(f'{what} must be a string, got {bad[0]!r}')
 
 
 def _check_boxes(boxes: np.ndarray, name: str) -> None:

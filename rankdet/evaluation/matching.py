@@ -2,8 +2,10 @@
 
 The rules are those of pycocotools' ``COCOeval.evaluateImg``: within an image and class the
 detections choose by descending score; each takes the free object of highest IoU, among those
-that count before those that are ignored; a crowd stays free. Here all images, IoU thresholds
-and size ranges choose at the same time, turn by turn, over the pairs that overlap enough.
+that count before those that are ignored; a crowd stays free. One rule is VOC's: a crowd that is
+a difficult object is overlapped by IoU, see :func:`rankdet.evaluation.load_ground_truth`. Here
+all images, IoU thresholds and size ranges choose at the same time, turn by turn, over the pairs
+that overlap enough.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ _PAIRS_AT_ONCE = 1_000_000
 _COUNTS = np.int32(2**30)  # lifts an object that counts above all that are ignored
 
 
-def paired_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+def paired_iou(boxes: np.ndarray, others: np.ndarray, region: np.ndarray) -> np.ndarray:
     """IoU of row i of ``boxes`` with row i of ``others``, both ``x, y, width, height``.
 
-    Where ``crowd`` is true the union is the area of the first box alone, as COCO has it.
+    Where ``region`` is true the union is the area of the first box alone, as COCO has it.
 
     >>> box, other = np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 2, 2]])
     >>> paired_iou(box, other, np.array([True])).tolist()
@@ -43,7 +45,7 @@ def paired_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.n
     width = np.minimum(x + w, ox + ow) - np.maximum(x, ox)
     height = np.minimum(y + h, oy + oh) - np.maximum(y, oy)
     overlap = np.where((width > 0) & (height > 0), width * height, 0.0)
-    union = np.where(crowd, w * h, w * h + ow * oh - overlap)
+    union = np.where(region, w * h, w * h + ow * oh - overlap)
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
 
 
@@ -130,7 +132,7 @@ class Matching:
         hit = objects >= 0
         hit[hit] = ~self.gt.crowd[objects[hit]]
         rows, objects = self.rows[some][hit], objects[hit]
-        ious = paired_iou(self.dt.boxes[rows], self.gt.boxes[objects], self.gt.crowd[objects])
+        ious = paired_iou(self.dt.boxes[rows], self.gt.boxes[objects], self.gt.region[objects])
         return rows - part.start, ious
 
     def above(self, score_thr: float) -> Matching:
@@ -216,11 +218,11 @@ def _match_by_turns(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows of ``dt`` that overlap an object of their group, and what each is matched to."""
     floors = np.minimum(iou_thrs, 1 - 1e-10)
-    counts = _counting(gt, area_ranges).T
+    counts, region = _counting(gt, area_ranges).T, gt.region
     # Objects that someone has taken; crowds never are.
     taken = np.zeros((len(gt), len(iou_thrs), len(area_ranges)), bool)
     for end, row, nth, obj in pair_up(gt, group):
-        iou = paired_iou(dt.boxes[row], gt.boxes[obj], gt.crowd[obj])
+        iou = paired_iou(dt.boxes[row], gt.boxes[obj], region[obj])
         near = iou >= floors.min()
         row, nth, obj, iou = row[near], nth[near], obj[near], iou[near]
 

@@ -69,6 +69,19 @@ def test_bounds_equal_definition(seed):
         assert ours == pytest.approx(wanted, abs=1e-9)
 
 
+def test_an_iou_equal_to_the_threshold_is_enough():
+    """An IoU of exactly one half counts in the bounds at 0.5, as it does in AP50."""
+    gt = dict(
+        images=[dict(id=1)],
+        categories=[dict(id=1, name='a')],
+        annotations=[dict(image_id=1, category_id=1, bbox=[0, 0, 10, 10])],
+    )
+    half = [dict(image_id=1, category_id=1, bbox=[0, 0, 5, 10], score=0.5)]
+    found = evaluate(gt, half).summary()
+    assert found['AP50'] == found['lower/AP50'] == found['upper/AP50'] == pytest.approx(1)
+    assert found['lower/AP'] == pytest.approx(0.1)
+
+
 def test_bounds_enclose_the_result_and_keep_ap50():
     gt, results = make_scenes(9, images=40, coarse_scores=False)
     found = evaluate(gt, results).summary()

@@ -13,7 +13,9 @@
 #
 # Difficult objects are handed over as ignored (gt_instances_ignore), never as objects to find. With
 # MMDetection's default ignore_iof_thr=-1 an assigner trains on them as background, as the releases
-# of AP and DR Loss do; ignore_iof_thr=0.5 leaves them out. Measured, they count as nothing.
+# of AP and DR Loss do; ignore_iof_thr=0.5 leaves them out. Measured, they count as nothing, and so
+# does every detection on one. DetectionMetric, like VOC's kit, asks for an IoU with it; CocoMetric
+# takes it for a crowd, on which any detection inside counts as nothing, and its AP may be higher.
 voc_root = '{{$VOC_ROOT:data/VOCdevkit}}'
 metainfo = dict(
     classes=(
