@@ -165,7 +165,7 @@ def load_data_root(config):
 def test_an_estimate(reproduce, configs):
     done = reproduce('estimate', 'digits/ap', '--format', 'json')
     assert done.status == 0, done.err
-    found = json.loads(done.out[done.out.index('{') :])
+    found = json.loads(done.out)
     # 6 images on 4 processes with 2 images each; one epoch.
     assert (found['gpus'], found['batch'], found['images_per_epoch']) == (4, 2, 6)
     assert (found['iterations'], found['images']) == (1, 8)

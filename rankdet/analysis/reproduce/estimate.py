@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 import os.path as osp
 import resource
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -90,7 +93,7 @@ def estimate(row: Row, root: Path, *, repeats: int = 2) -> Estimate:
         gpu = torch.cuda.is_available()
         batches = [batch] if gpu else [1, 2] if batch > 1 else [1]
         variables = make_tiny_data(Path(place, 'data'), max(4, *batches))
-        with environment(variables):
+        with environment(variables), _quiet():
             timed = dict(_time(training, root, Path(place, 'run'), batches, repeats))
     seconds, memory = (_line(timed, which, batch) for which in (0, 1))
     iterations = _iterations(cfg, gpus * batch, count)
@@ -151,6 +154,19 @@ def _iterations(cfg: Config, batch: int, images: int | None) -> int | None:
     if 'max_epochs' not in cfg.train_cfg:
         return cfg.train_cfg.max_iters
     return None if images is None else cfg.train_cfg.max_epochs * math.ceil(images / batch)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that MMEngine prints for every weight, and pycocotools for every file."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(None):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _time(
