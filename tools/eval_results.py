@@ -6,6 +6,10 @@
 
 AP, AP50, AP75, AP90, AP and AR by size and number, oLRP with its components, rank correlation rho,
 and lower/ and upper/: the AP if localisation ranked inversely or exactly as the scores do.
+
+With --style csv and --classwise there is one table with a row for each result and for each of its
+classes. A result file that cannot be used is named; the others are measured, and the exit status
+is 1.
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from rankdet.evaluation import evaluate
+from rankdet.evaluation import Evaluation, evaluate, load_ground_truth
+from rankdet.evaluation.average_precision import check_max_dets
+from rankdet.evaluation.lrp import check_tau
 from rankdet.evaluation.progress import StderrProgress
-from rankdet.evaluation.report import load_pair
+from rankdet.evaluation.report import load_pair, notes
 from rankdet.evaluation.table import FORMATS, format_table, to_json
 
 
@@ -43,6 +49,10 @@ def parse_args() -> argparse.Namespace:
     args.names = args.names or column_titles(args.results)
     if len(args.names) != len(args.results) or len(set(args.names)) < len(args.names):
         parser.error(f'--names must be {len(args.results)} different names, got {args.names}')
+    try:
+        check_tau(args.tau), check_max_dets(args.max_dets)
+    except ValueError as error:
+        parser.error(f'--{str(error).replace("_", "-")}')
     return args
 
 
@@ -54,12 +64,18 @@ def column_titles(results: list[str]) -> list[str]:
 
 def main() -> int:
     args = parse_args()
-    found = {}
+    found, failed = {}, False
     try:
-        gt = args.annotations
-        for name, result in zip(args.names, args.results):
+        with StderrProgress() as progress:
+            progress('reading ground truth', 0, 1)
+            gt = load_ground_truth(args.annotations)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    for name, result in zip(args.names, args.results):
+        try:
             with StderrProgress(name) as progress:
-                gt, dt = load_pair(gt, result, progress)
+                _, dt = load_pair(gt, result, progress)
                 found[name] = evaluate(
                     gt,
                     dt,
@@ -69,20 +85,34 @@ def main() -> int:
                     voc=args.voc,
                     progress=progress,
                 )
-            if not len(dt):
-                print(f'note: {result} is empty: nothing was detected', file=sys.stderr)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    if args.style == 'json' and args.classwise:
-        print(to_json({n: {**f.summary(), 'classes': f.per_class()} for n, f in found.items()}))
-        return 0
-    print(format_table({n: f.summary() for n, f in found.items()}, style=args.style))
-    if args.classwise:
-        for name, evaluation in found.items():
-            print(f'\n{name}')
-            print(format_table(evaluation.per_class(), style=args.style, by_row=True))
-    return 0
+        except (ValueError, OSError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            failed = True
+            continue
+        for note in notes(gt, dt):
+            print(f'note: {result}: {note}', file=sys.stderr)
+    if found:
+        print(_tables(found, args.style, args.classwise))
+    return int(failed)
+
+
+def _tables(found: dict[str, Evaluation], style: str, classwise: bool) -> str:
+    """What was measured; in JSON and CSV everything is one document."""
+    summaries = {name: evaluation.summary() for name, evaluation in found.items()}
+    if not classwise:
+        return format_table(summaries, style=style)
+    classes = {name: evaluation.per_class() for name, evaluation in found.items()}
+    if style == 'json':
+        return to_json({name: {**summaries[name], 'classes': classes[name]} for name in found})
+    if style == 'csv':
+        rows = {}
+        for name in found:
+            rows[name] = summaries[name]
+            rows |= {f'{name}/{label}': values for label, values in classes[name].items()}
+        return format_table(rows, style=style, by_row=True)
+    tables = [format_table(summaries, style=style)]
+    tables += [f'\n{n}\n{format_table(c, style=style, by_row=True)}' for n, c in classes.items()]
+    return '\n'.join(tables)
 
 
 if __name__ == '__main__':

@@ -14,9 +14,10 @@ sides understand: MMDetection puts such boxes into ``gt_instances_ignore``, so a
 ``ignore_iof_thr`` >= 0 does not train them as background; pycocotools neither counts them as
 objects nor counts the detections on them as errors, however many. (pycocotools overwrites a field
 ``ignore``, and MMDetection drops boxes that carry one, which makes them background.) One thing
-pycocotools cannot know: a detection overlaps a crowd by its share inside the box, so that it ignores
-any small detection on a large difficult object. The metrics of rankdet read ``difficult`` and take
-the IoU, as VOC's development kit does; on the same file their AP may be lower than pycocotools'.
+pycocotools cannot know: it takes the share of a detection inside a crowd for their overlap, so that
+it ignores any small detection on a large difficult object. The metrics of rankdet read
+``difficult`` and take the IoU, as VOC's development kit does; on the same file their AP may be
+lower than pycocotools'.
 """
 
 from __future__ import annotations

@@ -157,9 +157,8 @@ def load_ground_truth(
     _strings(file_names, f'{name}: images: file_name')
     if twice := [n for n, times in Counter(names).items() if times > 1]:
         raise ValueError(f'{name}: categories must have different names, {twice[:5]} occur again')
-    if classes is not None:
-        if missing := [c for c in classes if c not in names]:
-            raise ValueError(f'classes {missing} are not in {name}, which has {sorted(names)}')
+    if missing := [c for c in classes or () if c not in names]:
+        raise ValueError(f'classes {missing} are not in {name}, which has {sorted(names)}')
     kept = [id for id, c in categories.items() if classes is None or c['name'] in classes]
     label_of = dict.fromkeys(categories, -1) | {id: label for label, id in enumerate(kept)}
     image_of = {id: index for index, id in enumerate(images)}

@@ -106,6 +106,11 @@ class LRPReport:
         columns = (column[~np.isnan(column)] for column in values.T)
         return {n: float(c.mean()) if c.size else math.nan for n, c in zip(names, columns)}
 
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """Class name to ``oLRP``, its components and ``threshold``; NaN where undefined."""
+        names = ('oLRP', 'oLRP_loc', 'oLRP_fp', 'oLRP_fn', 'threshold')
+        return {k: dict(zip(names, found)) for k, found in zip(self.class_names, self.per_class)}
+
     def thresholds(self) -> dict[str, float]:
         """LRP-optimal score threshold of each class; NaN for one without true positives."""
         return {name: lrp.threshold for name, lrp in zip(self.class_names, self.per_class)}

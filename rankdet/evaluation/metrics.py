@@ -7,8 +7,9 @@
         dict(type='LRPMetric', ann_file=ann_file),
     ]
 
-All take the ground truth of ``ann_file`` or, without it, of the data samples, collect over all
-processes, and return fractions that are not rounded: NaN where a value is undefined.
+All take the ground truth of ``ann_file``, which is read and checked before the first batch, or,
+without it, of the data samples. They collect over all processes and return fractions that are not
+rounded: NaN where a value is undefined.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from rankdet.evaluation.coco_data import (
     check_detections,
     load_ground_truth,
 )
-from rankdet.evaluation.lrp import LRPReport, check_tau, olrp
+from rankdet.evaluation.lrp import check_tau, olrp
 from rankdet.evaluation.matching import COCO_AREA_RANGES, match
 from rankdet.evaluation.rank_correlation import correlation_bounds, correlation_report
-from rankdet.evaluation.report import evaluate
+from rankdet.evaluation.report import evaluate, notes
 from rankdet.evaluation.table import format_table
 from rankdet.evaluation.voc import voc_ap
 
@@ -46,10 +47,12 @@ class _BoxMetric(BaseMetric):
 
     Args:
         ann_file: COCO ground truth. None takes the ``instances`` of the data samples, of which
-            those with ``ignore_flag`` are crowds. Its images are all evaluated, those without
+            those with ``ignore_flag`` are crowds: nothing tells VOC's difficult objects from
+            them there, so that the overlap with one is the share of the detection, as in
+            pycocotools, and no IoU. All images of a file are evaluated, those without
             detections too.
         max_dets: best detections per image and class that take part.
-        classwise: also log a table of the classes.
+        classwise: also log a table of the classes, and return what its subclass says.
         outfile_prefix: save the detections as ``<prefix>.bbox.json``, for the tools.
         backend_args: of the file backend that fetches ``ann_file``.
         collect_device, prefix: see :class:`mmengine.evaluator.BaseMetric`.
@@ -76,12 +79,23 @@ class _BoxMetric(BaseMetric):
         self.backend_args = backend_args
         self._gt: GroundTruth | None = None
 
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Of the data set; setting it reads ``ann_file``, so that it fails before inference."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        self._gt = None if self.ann_file is None else self._read_file()
+
     def measure(self, gt: GroundTruth, dt: Detections) -> dict[str, float]:
         """The values to return, by name; with ``classwise`` it also logs."""
         raise NotImplementedError
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the boxes of a batch and, without ``ann_file``, its ground truth."""
+        self._class_names()  # an error where they are not known, which is before inference
         for sample in data_samples:
             pred = sample['pred_instances']
             corners = pred['bboxes'].detach().cpu().double().numpy().reshape(-1, 4)
@@ -109,17 +123,23 @@ class _BoxMetric(BaseMetric):
         if self.outfile_prefix is not None:
             path = _save(dt, gt, Path(f'{self.outfile_prefix}.bbox.json'))
             logger.info(f'{len(dt)} detections saved to {path}')
-        if not len(dt):
-            logger.warning(f'{type(self).__name__}: there is no detection at all')
-        if not gt.objects_per_class.any():
-            logger.warning(f'{type(self).__name__}: no object counts, all values are NaN')
+        for note in notes(gt, dt):
+            logger.warning(f'{type(self).__name__}: {note}')
         logger.info(f'{type(self).__name__}: {len(gt)} objects, {len(dt)} detections ...')
         return self.measure(gt, dt)
 
-    def log_classes(self, rows: Mapping[str, Mapping[str, float]]) -> None:
-        if self.classwise:
-            table = format_table(rows, by_row=True)
-            MMLogger.get_current_instance().info(f'{type(self).__name__}\n{table}')
+    def log_classes(self, rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """With ``classwise`` log a table and return what is defined as ``<class>_<name>``."""
+        if not self.classwise:
+            return {}
+        table = format_table(rows, by_row=True)
+        MMLogger.get_current_instance().info(f'{type(self).__name__}\n{table}')
+        return {
+            f'{label}_{name}': value
+            for label, values in rows.items()
+            for name, value in values.items()
+            if not np.isnan(value)
+        }
 
     def _class_names(self) -> tuple[str, ...]:
         classes = (self.dataset_meta or {}).get('classes')
@@ -130,10 +150,14 @@ class _BoxMetric(BaseMetric):
     def _ground_truth(self, results: list[dict]) -> GroundTruth:
         if self.ann_file is None:
             return load_ground_truth(_as_coco(results, self._class_names()), allow_empty=True)
-        if self._gt is None:
-            with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-                self._gt = load_ground_truth(path, classes=self._class_names())
         return self._gt
+
+    def _read_file(self) -> GroundTruth:
+        try:
+            with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+                return load_ground_truth(path, classes=self._class_names())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{type(self).__name__}: ann_file: {error}') from None
 
     def _detections(self, results: list[dict], gt: GroundTruth) -> Detections:
         image_of = {id: index for index, id in enumerate(gt.image_ids)}
@@ -171,9 +195,10 @@ class LRPMetric(_BoxMetric):
     """oLRP with its components, see :func:`rankdet.evaluation.optimal_lrp`; lower is better.
 
     Returns ``oLRP``, ``oLRP_loc``, ``oLRP_fp`` and ``oLRP_fn``, means over the classes that
-    have them; with ``classwise`` also ``<class>_oLRP`` and, where the class has true positives,
-    ``<class>_threshold``, the LRP-optimal score threshold. To keep the best checkpoint by it:
-    ``dict(type='CheckpointHook', save_best='lrp/oLRP', rule='less')``.
+    have them; with ``classwise`` also ``<class>_oLRP``, ``<class>_oLRP_loc``, ``_oLRP_fp``,
+    ``_oLRP_fn`` and ``<class>_threshold``, the LRP-optimal score threshold, as far as the class
+    has them: without objects it has none, without true positives oLRP and ``_fn`` alone. To keep
+    the best checkpoint by it: ``dict(type='CheckpointHook', save_best='lrp/oLRP', rule='less')``.
 
     Args:
         ann_file: COCO ground truth; None takes that of the data samples.
@@ -190,17 +215,7 @@ class LRPMetric(_BoxMetric):
 
     def measure(self, gt: GroundTruth, dt: Detections) -> dict[str, float]:
         report = olrp(gt, dt, tau=self.tau, max_dets=self.max_dets)
-        return report.summary() | (self._class_values(report) if self.classwise else {})
-
-    def _class_values(self, report: LRPReport) -> dict[str, float]:
-        rows, values = {}, {}
-        for name, found in zip(report.class_names, report.per_class):
-            rows[name] = {('oLRP' if k == 'lrp' else k): v for k, v in found._asdict().items()}
-            values[f'{name}_oLRP'] = found.lrp
-            if not np.isnan(found.threshold):
-                values[f'{name}_threshold'] = found.threshold
-        self.log_classes(rows)
-        return values
+        return report.summary() | self.log_classes(report.by_class())
 
 
 @METRICS.register_module()
@@ -237,9 +252,11 @@ class RankCorrelationMetric(_BoxMetric):
 class DetectionMetric(_BoxMetric):
     """Every measure from one matching: COCO's AP, AP90 too, and AR, oLRP, rank correlation.
 
-    Returns what :meth:`rankdet.evaluation.Evaluation.summary` has. AP equals that of
-    ``CocoMetric`` before rounding, as long as no image has more than ``max_dets`` detections
-    of a class.
+    Returns what :meth:`rankdet.evaluation.Evaluation.summary` has; with ``classwise`` also
+    ``<class>_<name>`` for each name in its ``per_class()``, as far as the class has the value. AP
+    equals that of ``CocoMetric`` before rounding, as long as no image has more than ``max_dets``
+    detections of a class, and none of the crowds is VOC's ``difficult``: detections overlap these
+    by IoU, as in VOC's kit, see :func:`rankdet.evaluation.load_ground_truth`.
 
     Args:
         ann_file: COCO ground truth; None takes that of the data samples.
@@ -268,8 +285,7 @@ class DetectionMetric(_BoxMetric):
 
     def measure(self, gt: GroundTruth, dt: Detections) -> dict[str, float]:
         found = evaluate(gt, dt, tau=self.tau, max_dets=self.all_max_dets, bounds=self.bounds)
-        self.log_classes(found.per_class())
-        return found.summary()
+        return found.summary() | self.log_classes(found.per_class())
 
 
 @METRICS.register_module()
@@ -278,7 +294,7 @@ class VOCAPMetric(_BoxMetric):
 
     Returns ``VOC_AP50_11point`` and ``VOC_AP50_area``. The ground truth is VOC converted to
     COCO's format, with ``iscrowd`` for difficult objects, as for COCO-style AP on VOC by
-    ``CocoMetric`` or :class:`DetectionMetric`.
+    :class:`DetectionMetric`.
 
     Args:
         ann_file: COCO ground truth; None takes that of the data samples.

@@ -17,7 +17,7 @@ from rankdet.evaluation.coco_data import (
     load_ground_truth,
 )
 from rankdet.evaluation.lrp import LRPReport, check_tau, lrp_report
-from rankdet.evaluation.matching import COCO_IOU_THRS, Matching, match
+from rankdet.evaluation.matching import COCO_AREA_RANGES, COCO_IOU_THRS, Matching, match
 from rankdet.evaluation.progress import Progress, silent
 from rankdet.evaluation.rank_correlation import (
     CorrelationReport,
@@ -58,19 +58,31 @@ class Evaluation:
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Class name to AP, oLRP with components and LRP-optimal threshold, and rho."""
-        found = {}
-        for k, name in enumerate(self.lrp.class_names):
-            lrp = self.lrp.per_class[k]
-            found[name] = {
-                'AP': float(self.ap.per_class()[k]),
-                'oLRP': lrp.lrp,
-                'oLRP_loc': lrp.loc,
-                'oLRP_fp': lrp.fp,
-                'oLRP_fn': lrp.fn,
-                'threshold': lrp.threshold,
-                'rho': float(self.correlation.per_class[k]),
-            }
-        return found
+        measured = zip(
+            self.lrp.by_class().items(),
+            self.ap.per_class().tolist(),
+            self.correlation.per_class.tolist(),
+        )
+        return {name: {'AP': ap, **lrp, 'rho': rho} for (name, lrp), ap, rho in measured}
+
+
+def notes(gt: GroundTruth, dt: Detections) -> list[str]:
+    """What explains values of 0, 1 or NaN: one sentence for each oddity, none as a rule."""
+    found = []
+    if not len(dt):
+        found.append('the result is empty: nothing was detected')
+    huge = ~gt.crowd & (gt.areas > COCO_AREA_RANGES['all'][1])
+    if (gt.crowd | huge).all():
+        found.append(
+            f'no object counts, so that every value is NaN: of {len(gt)} objects {gt.crowd.sum()} '
+            f'are crowds and {huge.sum()} have an area above 1e10, the greatest that COCO counts'
+        )
+    elif huge.any():
+        found.append(
+            f'{huge.sum()} of {len(gt)} objects do not count: their area is above 1e10, the '
+            'greatest that COCO counts'
+        )
+    return found
 
 
 def match_for_all(
@@ -174,8 +186,14 @@ def sweep_score_thresholds(
         raise ValueError(f'thresholds must be one or more finite numbers, got {thresholds}')
     tau, max_dets = check_tau(tau), check_max_dets(max_dets)
     gt, dt = load_pair(gt, dt, progress)
-    if not len(dt):
-        warnings.warn('the result is empty: nothing was detected', stacklevel=2)
+    for note in notes(gt, dt):
+        warnings.warn(note, stacklevel=2)
+    if dropped := [thr for thr in thresholds if len(dt) and thr >= dt.scores.max()]:
+        warnings.warn(
+            f'no detection scores above {", ".join(f"{thr:g}" for thr in dropped)}; the greatest '
+            f'score is {dt.scores.max():.4g}',
+            stacklevel=2,
+        )
     idle = [thr for thr in thresholds if len(dt) and thr < dt.scores.min()]
     if len(idle) > 1:
         warnings.warn(

@@ -63,7 +63,7 @@ def test_any_number_of_detections_of_iou_half_is_ignored(height, ap50):
 class KitOverlap(COCOeval):
     """pycocotools with one change: the overlap with a difficult object is the IoU."""
 
-    def computeIoU(self, imgId, catId):  # noqa: N802, N803
+    def computeIoU(self, imgId, catId):
         gts, dts = self._gts[imgId, catId], self._dts[imgId, catId]
         if not gts or not dts:
             return []

@@ -1,5 +1,6 @@
 """The table, the sweep and the command lines."""
 
+import csv
 import json
 import math
 import subprocess
@@ -32,6 +33,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.filterwarnings('ignore:no detection scores above 2')
 @pytest.mark.parametrize('max_dets', [(1, 10, 100), (1, 2)])
 def test_sweep_equals_filtered_results(max_dets):
     thresholds = (-0.1, 0.2, 0.55, 0.9, 2.0)
@@ -91,6 +93,40 @@ def test_eval_results_prints_all_files_side_by_side(files):
     assert all(name in text for name in ('AP90', 'oLRP_loc', 'rho', 'lower/AP75', 'VOC_AP50_area'))
 
 
+def test_classes_in_csv_are_one_table(files):
+    args = [files / 'gt.json', files / 'a.bbox.json', files / 'b.bbox.json', '--classwise']
+    rows = list(csv.reader(tool('eval_results.py', *args, '--style', 'csv').stdout.splitlines()))
+    assert len({len(row) for row in rows}) == 1
+    header, *body = rows
+    names = [category['name'] for category in GT['categories']]
+    titles = [t for result in 'ab' for t in (result, *(f'{result}/{name}' for name in names))]
+    assert [row[0] for row in body] == titles
+    wanted = evaluate(GT, RESULTS[::2]).per_class()[names[0]]
+    cells = dict(zip(header, body[titles.index(f'b/{names[0]}')]))
+    assert cells['AP'] == f'{100 * wanted["AP"]:.1f}'
+    assert cells['threshold'] == f'{wanted["threshold"]:.3f}' and cells['AP90'] == ''
+
+
+def test_one_bad_result_leaves_the_others(files):
+    args = [files / n for n in ('gt.json', 'a.bbox.json', 'null.json', 'absent.json')]
+    done = tool('eval_results.py', *args, files / 'b.bbox.json', '--style', 'json')
+    assert done.returncode == 1 and list(json.loads(done.stdout)) == ['a', 'b']
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 2 and 'null.json' in errors[0] and 'absent.json' in errors[1]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--tau', '1'), r'--tau must be in [0, 1), got 1.0'),
+        (('--max-dets', '0'), '--max-dets must be at least 1 and ascend, got (0,)'),
+    ],
+)
+def test_options_are_checked_before_anything_is_read(files, options, message):
+    done = tool('eval_results.py', files / 'absent.json', files / 'absent.json', *options)
+    assert done.returncode == 2 and message in done.stderr and 'reading' not in done.stderr
+
+
 def test_progress_names_each_stage_once(capsys):
     with StderrProgress('a') as progress:
         evaluate(GT, RESULTS, progress=progress)
@@ -124,6 +160,33 @@ def test_pack_results_writes_the_archive(files):
     names = [category['name'] for category in GT['categories']]
     done = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz', '--classes', *names)
     assert (files / 'r.tgz').is_file(), done.stderr
+
+
+def test_sweep_tells_which_thresholds_drop_everything(files):
+    kept = [row for row in RESULTS if row['score'] <= 0.5]
+    assert max(row['score'] for row in kept) == 0.5
+    (files / 'low.json').write_text(json.dumps(kept))
+    args = [files / 'gt.json', files / 'low.json', '--thresholds', 0.3, 0.5, 0.7]
+    done = tool('sweep_scores.py', *args)
+    assert done.returncode == 0
+    note = 'note: no detection scores above 0.5, 0.7; the greatest score is 0.5\n'
+    assert note in done.stderr and done.stderr.count('note: ') == 1
+
+
+@pytest.mark.parametrize('name', ['eval_results.py', 'sweep_scores.py'])
+@pytest.mark.parametrize('change', [dict(iscrowd=1), dict(area=1e11)])
+def test_undefined_values_are_explained(files, name, change):
+    annotations = [a | change for a in GT['annotations']]
+    (files / 'gt.json').write_text(json.dumps(GT | dict(annotations=annotations)))
+    done = tool(name, files / 'gt.json', files / 'a.bbox.json', '--style', 'csv')
+    assert done.returncode == 0
+    assert 'no object counts, so that every value is NaN' in done.stderr
+
+
+def test_objects_too_large_to_count_are_told():
+    gt = GT | dict(annotations=[GT['annotations'][0] | dict(area=1e11), *GT['annotations'][1:]])
+    with pytest.warns(UserWarning, match='1 of .* objects do not count: their area is above 1e10'):
+        sweep_score_thresholds(gt, RESULTS, (0.2,))
 
 
 @pytest.mark.parametrize('name', ['eval_results.py', 'sweep_scores.py'])

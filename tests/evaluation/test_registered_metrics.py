@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 
 from rankdet import compat
 from rankdet.evaluation import evaluate, metrics
@@ -87,9 +88,22 @@ def test_together_in_one_evaluator(ann_file):
     assert found['lrp/oLRP'] == found['det/oLRP']
     assert found['rank/rho'] == found['det/rho']
     assert found['rank/upper/AP90'] == found['det/upper/AP90']
-    assert {f'lrp/{CLASSES[0]}_oLRP', f'lrp/{CLASSES[0]}_threshold'} <= set(found)
-    assert f'lrp/{CLASSES[-1]}_threshold' not in found
     assert 0 < found['voc/VOC_AP50_area'] < 1
+
+
+def test_values_of_the_classes(ann_file):
+    samples, wanted = make_samples(), evaluate(GT, RESULTS).per_class()
+    lrp = run(build('LRPMetric', ann_file=ann_file, classwise=True), samples)
+    det = run(build('DetectionMetric', ann_file=ann_file, classwise=True), samples)
+    names = ('oLRP', 'oLRP_loc', 'oLRP_fp', 'oLRP_fn', 'threshold')
+    for label in CLASSES[:-1]:
+        for name in names:
+            value = pytest.approx(wanted[label][name], abs=1e-5)
+            assert lrp[f'lrp/{label}_{name}'] == det[f'det/{label}_{name}'] == value
+        assert det[f'det/{label}_AP'] == pytest.approx(wanted[label]['AP'], abs=1e-4)
+    # The last class has objects and no detections: what it does not have is left out.
+    assert {n for n in names if f'lrp/{CLASSES[-1]}_{n}' in lrp} == {'oLRP', 'oLRP_fn'}
+    assert lrp[f'lrp/{CLASSES[-1]}_oLRP'] == 1
 
 
 def test_sizes_are_taken_in_double_precision(tmp_path):
@@ -189,6 +203,39 @@ def test_refuses_images_and_classes_that_do_not_fit(ann_file):
         run(build('LRPMetric', ann_file=ann_file), make_samples(), classes=('dog',))
     with pytest.raises(ValueError, match=r'labels must be in \[0, 1\)'):
         run(build('LRPMetric', ann_file=ann_file), make_samples(), classes=CLASSES[:1])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_ground_truth_is_read_before_the_first_batch(name, tmp_path):
+    path = tmp_path / 'gt.json'
+    for content, error, message in (
+        (None, FileNotFoundError, rf'{name}: ann_file: .*gt.json. does not exist'),
+        ('{', ValueError, 'gt.json.* is not JSON'),
+        (json.dumps(GT | dict(annotations=[])), ValueError, 'gt.json. has no annotations'),
+    ):
+        if content is not None:
+            path.write_text(content)
+        evaluator = Evaluator([build(name, ann_file=str(path))])
+        with pytest.raises(error, match=message):
+            evaluator.dataset_meta = dict(classes=CLASSES)
+    with pytest.raises(ValueError, match=f'{name} needs the classes of dataset_meta'):
+        build(name, ann_file=str(path)).process({}, make_samples())
+
+
+def test_explains_values_that_are_undefined(tmp_path, caplog):
+    path = tmp_path / 'gt.json'
+    gt = dict(GT, annotations=[dict(a, area=1e11) for a in GT['annotations']])
+    path.write_text(json.dumps(gt))
+    with caplog.at_level('WARNING', logger='mmengine'):
+        logger = MMLogger.get_current_instance()
+        logger.addHandler(caplog.handler)
+        try:
+            found = run(build('LRPMetric', ann_file=str(path)), make_samples(results=[]))
+        finally:
+            logger.removeHandler(caplog.handler)
+    assert math.isnan(found['lrp/oLRP'])
+    assert 'LRPMetric: the result is empty' in caplog.text
+    assert 'LRPMetric: no object counts, so that every value is NaN' in caplog.text
 
 
 @pytest.mark.parametrize(
