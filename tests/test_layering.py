@@ -19,7 +19,8 @@ MEASURES = {'numpy', 'pycocotools'}
 # may import what stands lower, never the other way round.
 RULES = {
     'tools': ({'rankdet.analysis', 'rankdet.engine', 'rankdet.evaluation', 'rankdet.datasets',
-               'rankdet.models', 'rankdet.plugin', 'rankdet.functional', 'rankdet.compat'},
+               'rankdet.models', 'rankdet.plugin', 'rankdet.functional', 'rankdet.compat',
+               'rankdet.untrusted'},
               HOST | TORCH | VISION | {'numpy'}),
     # Times the oracle beside the loss; a benchmark runs from a checkout.
     'tools.benchmarks': ({'rankdet.evaluation', 'rankdet.functional', 'rankdet.compat',
@@ -30,13 +31,16 @@ RULES = {
     'rankdet.registry': (set(), HOST),
     'rankdet.analysis': ({'rankdet.engine', 'rankdet.models', 'rankdet.models.losses',
                           'rankdet.evaluation', 'rankdet.datasets', 'rankdet.functional',
-                          'rankdet.plugin'},
+                          'rankdet.plugin', 'rankdet.untrusted'},
                          HOST | TORCH | VISION | {'numpy'}),
-    'rankdet.engine': ({'rankdet.models', 'rankdet.models.losses'}, HOST | TORCH),
+    'rankdet.engine': ({'rankdet.models', 'rankdet.models.losses', 'rankdet.compat',
+                        'rankdet.untrusted'}, HOST | TORCH),
     'rankdet.models': ({'rankdet.models.losses', 'rankdet.functional'}, HOST | TORCH),
     'rankdet.models.losses': ({'rankdet.functional'}, HOST | TORCH),
-    'rankdet.evaluation': (set(), HOST | TORCH | MEASURES),
-    'rankdet.datasets': (set(), HOST | TORCH | VISION | {'numpy'}),
+    'rankdet.evaluation': ({'rankdet.untrusted'}, HOST | TORCH | MEASURES),
+    'rankdet.datasets': ({'rankdet.untrusted'}, HOST | TORCH | VISION | {'numpy'}),
+    # Reads what strangers wrote, for parts that need no torch.
+    'rankdet.untrusted': (set(), {'numpy'}),
     'rankdet.compat': (set(), HOST | TORCH | {'torchvision', 'cv2', 'numpy'}),
     'rankdet.functional': ({'rankdet.kernels'}, TORCH),
     'rankdet.kernels': (set(), TORCH | {'triton'}),
@@ -162,7 +166,7 @@ def test_an_import_pulls_in_no_host(module):
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize('module', ['rankdet', 'rankdet.evaluation'])
+@pytest.mark.parametrize('module', ['rankdet', 'rankdet.evaluation', 'rankdet.untrusted'])
 def test_an_import_without_tensors_needs_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=False).returncode == 0

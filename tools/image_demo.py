@@ -39,6 +39,12 @@ def parse_args() -> argparse.Namespace:
         help='least score (%(default)s), or a JSON file of class names and least scores, such as '
         'score_thresholds.json of the demo: detectors trained by ranking need one',
     )
+    parser.add_argument(
+        '--run-pickled-code',
+        action='store_true',
+        help='load a checkpoint even if it brings code, and run that code, whatever it does: only '
+        'for files of people you trust',
+    )
     parser.add_argument('--device', help="'cpu', 'cuda:0', ...; default: a GPU if there is one")
     return parser.parse_args()
 
@@ -48,15 +54,17 @@ def main() -> None:
     with one_line_errors():
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.analysis.detect import detect_images
+        from rankdet.engine.weights_only import running_pickled_code
 
-        out = detect_images(
-            args.images,
-            args.config,
-            args.checkpoint,
-            args.out_dir,
-            score=args.score,
-            device=args.device,
-        )
+        with running_pickled_code(args.run_pickled_code):
+            out = detect_images(
+                args.images,
+                args.config,
+                args.checkpoint,
+                args.out_dir,
+                score=args.score,
+                device=args.device,
+            )
         print(f'{len(out)} pictures and detections.json in {args.out_dir}')
 
 

@@ -34,6 +34,12 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override config entries: a.b=1 c="[1,2]" d="[(1,2),(3,4)]" (no blanks inside)',
     )
+    parser.add_argument(
+        '--run-pickled-code',
+        action='store_true',
+        help='load a checkpoint even if it brings code, and run that code, whatever it does: only '
+        'for files of people you trust',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -44,6 +50,7 @@ def main() -> None:
     with one_line_errors():
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.engine import launch
+        from rankdet.engine.weights_only import running_pickled_code
 
         launch.local_rank(args.local_rank)
         cfg = launch.load_config(
@@ -52,15 +59,16 @@ def main() -> None:
             cfg_options=args.cfg_options,
             launcher=args.launcher,
         )
-        launch.test(
-            cfg,
-            args.checkpoint,
-            out=args.out,
-            show=args.show,
-            show_dir=args.show_dir,
-            wait_time=args.wait_time,
-            tta=args.tta,
-        )
+        with running_pickled_code(args.run_pickled_code):
+            launch.test(
+                cfg,
+                args.checkpoint,
+                out=args.out,
+                show=args.show,
+                show_dir=args.show_dir,
+                wait_time=args.wait_time,
+                tta=args.tta,
+            )
 
 
 if __name__ == '__main__':

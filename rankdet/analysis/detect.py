@@ -16,6 +16,7 @@ from rankdet.analysis.pictures import BLUE, draw_boxes
 from rankdet.datasets.voc import Unusable, decode_size
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
+from rankdet.engine.weights_only import only_weights
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -80,7 +81,8 @@ def detect_images(
     model = init_detector(cfg, device=device or _device())
     classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))
     check_checkpoint(model, checkpoint, classes)
-    model = init_detector(cfg, checkpoint, device=device or _device())
+    with only_weights():
+        model = init_detector(cfg, checkpoint, device=device or _device())
     names = classes or model.dataset_meta['classes']
 
     least = [score.get(name, math.inf) if isinstance(score, dict) else score for name in names]

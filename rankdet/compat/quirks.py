@@ -7,13 +7,12 @@ import importlib.metadata
 import importlib.util
 import os.path
 import sys
-from types import FunctionType
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint
 from mmengine.utils import package_utils
+
+from rankdet.compat.checkpoint_globals import checkpoint_globals
 
 
 def mend() -> None:
@@ -28,31 +27,6 @@ def _load_own_checkpoints() -> None:
     if torch.__version__ < (2, 6) or hasattr(checkpoint, 'get_torch_safe_globals'):
         return
     torch.serialization.add_safe_globals(checkpoint_globals())
-
-
-def checkpoint_globals() -> list:
-    """What the pickles of mmengine's checkpoints name beside tensors and containers."""
-    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
-    # What numpy pickles its scalars and arrays with.
-    functions = (np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0])
-    return [
-        HistoryBuffer,
-        (_history_method, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in codes},
-        # Files name numpy's module as numpy 1 or as numpy 2 did, whichever wrote them.
-        *((f, f'numpy.core.multiarray.{f.__name__}') for f in functions),
-        *((f, f'numpy._core.multiarray.{f.__name__}') for f in functions),
-    ]
-
-
-def _history_method(owner: type, name: str) -> FunctionType:
-    """What a checkpoint may use getattr for: a statistic of HistoryBuffer, nothing else."""
-    method = getattr(HistoryBuffer, name, None)
-    if owner is not HistoryBuffer or name.startswith('_') or not callable(method):
-        raise ValueError(f'a checkpoint asks for attribute {name!r} of {owner!r}: not loaded')
-    return method
 
 
 def _live_without_pkg_resources() -> None:

@@ -25,7 +25,9 @@ from .preflight import (
     read_checkpoint,
 )
 from .pretrained import prepare_backbones
+from .resumed_state import ResumedState
 from .seeded_iterations import SeededIterations
+from .weights_only import only_weights
 from .work_dir import NewWorkDir
 
 WORK_DIRS = 'work_dirs'
@@ -112,9 +114,10 @@ def train(
     if cfg.get('resume') and cfg.get('load_from'):
         _keep_seed(cfg)
     _own_visualizer(cfg)
-    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
+    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg), only_weights():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
+        runner.register_hook(ResumedState())
         runner.register_hook(SeededIterations())
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
@@ -170,7 +173,7 @@ def test(
     if tta:
         _augment_at_test(cfg)
     _own_visualizer(cfg)
-    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg):
+    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg), only_weights():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
         check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))

@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import OPTIMIZERS
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from .errors import UserError
+from .weights_only import only_weights
 
 _LONGEST_CATEGORIES = 2**24  # bytes; LVIS, with 1,203 described classes, needs less than a tenth
 
@@ -196,14 +198,15 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     """Weights and meta data of a checkpoint, read without running code from it.
 
     Raises:
-        UserError: the file is missing, cut short or no checkpoint.
+        UserError: the file is missing, cut short, no checkpoint, or brings code.
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist')
-    from mmengine.runner.checkpoint import _load_checkpoint
-
     try:
-        checkpoint = _load_checkpoint(path, map_location='cpu')
+        with only_weights():
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=None)
+    except UserError:
+        raise
     except Exception as error:
         reason = re.split(r'\. |\n', str(error).strip())[0].rstrip('.')
         raise UserError(
@@ -213,10 +216,15 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} is no checkpoint: it holds a {type(checkpoint).__name__}')
     state = checkpoint.get('state_dict', checkpoint)
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not (isinstance(state, dict) and state and all(map(_is_weight, state.items()))):
         raise UserError(f'{path} is no checkpoint: it holds no weights')
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    return state, checkpoint.get('meta') or {}
+    meta = checkpoint.get('meta')
+    return state, meta if isinstance(meta, dict) else {}
+
+
+def _is_weight(item: tuple) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
 
 
 def _class_counts(node, path: str = 'model') -> Iterator[tuple[str, int]]:

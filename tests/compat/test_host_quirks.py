@@ -16,6 +16,7 @@ import rankdet.compat
 rankdet.compat.install()
 
 from rankdet.compat import quirks  # noqa: E402
+from rankdet.compat.checkpoint_globals import checkpoint_globals  # noqa: E402
 
 new_torch = pytest.mark.skipif(torch.__version__ < (2, 6), reason='torch loads any pickle here')
 
@@ -44,7 +45,7 @@ def test_own_checkpoint_loads(checkpoint):
 
 @new_torch
 def test_allowed_globals_suffice(checkpoint):
-    with torch.serialization.safe_globals(quirks.checkpoint_globals()):
+    with torch.serialization.safe_globals(checkpoint_globals()):
         loaded = torch.load(checkpoint, weights_only=True)
     assert loaded['message_hub']['log_scalars']['loss'].current() == 0.125
 
@@ -67,7 +68,7 @@ class Attribute:
 def test_allowed_globals_open_no_door(tmp_path, owner, name):
     torch.save(Attribute(owner, name), tmp_path / 'odd.pth')
     with (
-        torch.serialization.safe_globals(quirks.checkpoint_globals()),
+        torch.serialization.safe_globals(checkpoint_globals()),
         pytest.raises((pickle.UnpicklingError, ValueError), match=f'attribute {name!r}'),
     ):
         torch.load(tmp_path / 'odd.pth', weights_only=True)
@@ -113,3 +114,61 @@ def test_config_inherits_from_the_host(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n")
     assert mmengine.Config.fromfile(path).model.type == 'RetinaNet'
+
+
+# --- numpy's part of the list opens no door into memory ---------------------------------------
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+FORGED = [
+    Call(np.ndarray, ((1,), 'O', bytes(8))),  # objects at addresses that the file chooses
+    Call(np.ndarray, ((1,), 'f8', bytes(8))),
+    Call(np.dtype, ('O',)),
+    Call(np.dtype, ('V8',)),
+    Call(np.dtype, ('O,f8',)),
+    Call(np.float64().__reduce__()[0], (Call(np.dtype, ('O',)), bytes(8))),
+]
+
+
+@new_torch
+@pytest.mark.parametrize('forged', FORGED, ids=range(len(FORGED)))
+def test_numpy_makes_numbers_only(tmp_path, forged):
+    torch.save(forged, tmp_path / 'odd.pth')
+    with (
+        torch.serialization.safe_globals(checkpoint_globals()),
+        pytest.raises((pickle.UnpicklingError, ValueError), match='not loaded'),
+    ):
+        torch.load(tmp_path / 'odd.pth', weights_only=True)
+
+
+@new_torch
+@pytest.mark.parametrize('code', 'biuf')
+def test_a_type_of_numbers_cannot_be_changed(tmp_path, code):
+    """A state that makes objects of a copy does nothing to numpy's own."""
+    forged = (3, '>', None, ('a',), {'a': (np.dtype('i1'), 0)}, 8, 8, 1)
+    torch.save(Call(np.dtype, (f'{code}1' if code == 'b' else f'{code}8',), forged), tmp_path / 'f')
+    with torch.serialization.safe_globals(checkpoint_globals()):
+        kind = torch.load(tmp_path / 'f', weights_only=True)
+    assert kind.isnative and kind.names is None and not kind.hasobject and kind.flags == 0
+
+
+@pytest.mark.parametrize(
+    'value',
+    [np.float32(2.5), np.int64(-3), np.bool_(True), np.arange(6.0).reshape(2, 3), np.zeros(0)],
+    ids=repr,
+)
+def test_numbers_come_back_as_they_were(tmp_path, value):
+    torch.save(value, tmp_path / 'value')
+    with torch.serialization.safe_globals(checkpoint_globals()):
+        loaded = torch.load(tmp_path / 'value', weights_only=True)
+    assert type(loaded) is type(value) and loaded.dtype == value.dtype
+    assert np.array_equal(loaded, value)
