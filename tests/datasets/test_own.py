@@ -1,0 +1,351 @@
+"""A user's own data in every format and layout, against expectations written by hand."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from rankdet.datasets.own import convert
+from rankdet.datasets.own.convert import convert_own, read_converted
+from tests.datasets import own_trees as trees
+
+REPO = Path(__file__).parents[2]
+
+
+def contents(data):
+    """For each split the objects by stem of the image, read from what was written."""
+    found = {}
+    for split in data.counts:
+        coco = json.loads(data.annotations(split).read_text(encoding='utf-8'))
+        names = {category['id']: category['name'] for category in coco['categories']}
+        assert list(names.values()) == data.classes and list(names) == [*range(1, len(names) + 1)]
+        for image in coco['images']:
+            assert Path(data.images, image['file_name']).is_file()
+            assert (image['width'], image['height']) == trees.SIZE
+        stems = {image['id']: Path(image['file_name']).stem for image in coco['images']}
+        objects = {stem: [] for stem in stems.values()}
+        for own in coco['annotations']:
+            assert own['area'] == own['bbox'][2] * own['bbox'][3]
+            objects[stems[own['image_id']]].append((names[own['category_id']], own['bbox']))
+        found[split] = objects
+    return found
+
+
+@pytest.mark.parametrize(
+    ('format', 'layout'),
+    [(format, layout) for format, layouts in trees.LAYOUTS.items() for layout in layouts],
+    ids=lambda value: getattr(value, '__name__', value),
+)
+def test_every_layout_gives_the_same(tmp_path, format, layout):
+    layout(tmp_path / 'data')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert data.format == format and data.classes == ['cat', 'dog']
+    assert data.splits == "are the data's own"
+    assert contents(data) == trees.EXPECTED
+    assert data.counts['train'] == dict(images=3, cat=1, dog=2)
+    assert [line for line in data.findings if 'skipped' in line] == []
+    assert read_converted(tmp_path / 'out') == data
+    # An empty class, as Roboflow's COCO files begin with, is left out and named.
+    assert ("class 'pets' has no objects" in '\n'.join(data.findings)) == (format == 'COCO JSON')
+
+
+def test_copied_images_and_a_second_call(tmp_path, monkeypatch):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True)
+    assert data.images == str(tmp_path / 'out/images')
+    assert contents(data) == trees.EXPECTED
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, '_read', None)  # nothing is read again
+        assert convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True) == data
+    trees.write(tmp_path / 'data/labels/train/c.txt', f'0 {trees.YOLO[trees.CAT]}\n')
+    again = convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True)
+    assert again.counts['train'] == dict(images=3, cat=2, dog=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'out']
+
+
+# --- splits ------------------------------------------------------------------------------------
+
+
+def flat(root, count):
+    for number in range(count):
+        trees.photo(root / f'{number:02d}.png')
+        trees.write(root / f'{number:02d}.txt', f'0 {trees.YOLO[trees.CAT]}\n')
+    trees.write(root / 'classes.txt', 'cat\n')
+    return root
+
+
+def test_held_out_images_depend_on_their_names_and_the_seed_alone(tmp_path):
+    def held_out(folder, **options):
+        data = convert_own(folder, tmp_path / f'out{len(list(tmp_path.iterdir()))}', **options)
+        found = contents(data)
+        assert not set(found['train']) & set(found['val'])
+        return set(found['val']), data
+
+    root = flat(tmp_path / 'data', 20)
+    val, data = held_out(root)
+    assert len(val) == 4 and '20% of the images are held out, seed 0' in data.splits
+    assert val == held_out(flat(tmp_path / 'elsewhere', 20))[0]
+    assert val != held_out(root, seed=1)[0]
+    assert len(held_out(root, val_share=0.35)[0]) == 7
+    more, _ = held_out(flat(tmp_path / 'more', 25))  # the draw of 20 to 24 moves no other image
+    assert len(more) == 5 and len(val - more) <= len({f'{n}' for n in range(20, 25)} & more)
+
+
+def test_a_missing_validation_split(tmp_path):
+    """The test split serves as one; without any, a share of the training images."""
+    root = tmp_path / 'tested'
+    trees.voc_beside(root, val='test')
+    data = convert_own(root, tmp_path / 'a')
+    assert contents(data) == trees.EXPECTED and 'test split serves as val' in data.splits
+    root = tmp_path / 'train_only'
+    trees.voc_beside(root, val='train')
+    data = convert_own(root, tmp_path / 'b', val_share=0.5, seed=1)
+    assert {split: counts['images'] for split, counts in data.counts.items()} == dict(
+        train=2, val=2
+    )
+
+
+def test_an_image_in_two_splits(tmp_path):
+    trees.voc_kit(tmp_path / 'data')
+    trees.write(tmp_path / 'data/ImageSets/Main/val.txt', 'a\nd')
+    with pytest.raises(ValueError, match=r'a\.png: is there in train and in val'):
+        convert_own(tmp_path / 'data')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert contents(data) == trees.EXPECTED
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+BAD_ROWS = {
+    '2 0.5 0.5 0.1 0.1': r'class 2 is not among the 2 classes of data\.yaml',
+    '-1 0.5 0.5 0.1 0.1': r'class -1 is not among',
+    '0.5 0.5 0.5 0.1 0.1': r'class 0\.5 is not among',
+    '0 nan 0.5 0.1 0.1': 'are not finite',
+    '0 0.5 inf 0.1 0.1': 'are not finite',
+    '0 0.5 0.5 0 0.1': 'has no area',
+    '0 0.5 0.5 -0.1 0.1': 'is not between 0 and 1',
+    '0 320 240 64 48': '320 is not between 0 and 1',
+    '0 0.5 0.5 0.1': '4 values, not 5',
+    '0 0.5 0.5 0.1 0.1 0.9': '6 values, not 5',
+    'cat 0.5 0.5 0.1 0.1': 'are not numbers',
+    '0 0.5 0.5 0.001 0.5': 'covers less than a pixel',
+}
+
+
+@pytest.mark.parametrize('row', BAD_ROWS)
+def test_a_bad_line_of_yolo(tmp_path, row):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    label = tmp_path / 'data/labels/train/a.txt'
+    label.write_text(label.read_text() + f'\n{row}\n')
+    with pytest.raises(ValueError, match=rf'a\.txt:4: .*{BAD_ROWS[row]}') as caught:
+        convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert '\n' not in str(caught.value) and '--skip-bad' in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data']
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert contents(data) == trees.EXPECTED
+    assert 'a.txt:4' in (tmp_path / 'out/report.txt').read_text()
+
+
+def test_an_outline_of_yolo_gives_its_box(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    row = '0 0.1 0.5 0.25 0.25 0.4 0.3 0.2 0.75\n'  # within x 0.1 to 0.4, y 0.25 to 0.75
+    trees.write(tmp_path / 'data/labels/train/b.txt', row)
+    data = convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert contents(data)['train']['b'] == [('cat', trees.COCO[trees.CAT])]
+
+
+def test_a_box_over_the_edge_is_clipped_and_listed(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    trees.write(tmp_path / 'data/labels/train/b.txt', '1 0.9 0.5 0.4 0.5\n')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert contents(data)['train']['b'] == [('dog', [70.0, 20.0, 30.0, 40.0])]
+    assert any('object clipped' in line and 'b.txt:1' in line for line in data.findings)
+
+
+BAD_ANNOTATIONS = {
+    'category_id 9 is not among': dict(category_id=9),
+    'category_id None': dict(category_id=None),
+    'has no area': dict(bbox=[10, 10, 0, 5]),
+    'is not finite': dict(bbox=[10, math.nan, 5, 5]),
+    'is not four numbers': dict(bbox=[10, 10, 5]),
+    'lies outside the image': dict(bbox=[200, 10, 5, 5]),
+    'image_id 99 is not among': dict(image_id=99),
+}
+
+
+@pytest.mark.parametrize('message', BAD_ANNOTATIONS)
+def test_a_bad_annotation_of_coco(tmp_path, message):
+    trees.coco_beside(tmp_path / 'data')
+    path = tmp_path / 'data/train/_annotations.coco.json'
+    content = json.loads(path.read_text())
+    bad = content['annotations'][0] | dict(id=55) | BAD_ANNOTATIONS[message]
+    path.write_text(json.dumps(content | dict(annotations=content['annotations'] + [bad])))
+    with pytest.raises(ValueError, match=rf'_annotations\.coco\.json: annotation 55.*{message}'):
+        convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    assert (
+        contents(convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)) == trees.EXPECTED
+    )
+
+
+def cut_image(root):
+    path = next(root.rglob('a.png'))
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def empty_image(root):
+    next(root.rglob('a.png')).write_bytes(b'')
+
+
+def lose_image(root):
+    next(root.rglob('a.png')).unlink()
+
+
+def other_size(root):
+    trees.photo(next(root.rglob('a.png')), (80, 100))
+
+
+@pytest.mark.parametrize(
+    ('layout', 'damage', 'message'),
+    [
+        (layout, damage, message)
+        for layout in (trees.voc_kit, trees.coco_archives, trees.yolo_roboflow)
+        for damage, message in (
+            (cut_image, 'image cannot be decoded'),
+            (empty_image, 'image cannot be decoded'),
+            (lose_image, r'image .*is missing'),
+        )
+    ]
+    + [(trees.coco_beside, other_size, 'is 80 x 100, not 100 x 80 as stated')],
+)
+def test_an_image_that_cannot_be_used(tmp_path, layout, damage, message):
+    layout(tmp_path / 'data')
+    damage(tmp_path / 'data')
+    with pytest.raises(ValueError, match=rf'\ba\b.*{message}') as caught:
+        convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert '\n' not in str(caught.value) and not (tmp_path / 'out').exists()
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert 'a' not in contents(data)['train'] and data.counts['train']['images'] == 2
+
+
+def no_names(root):
+    (root / 'data.yaml').unlink()
+
+
+def bad_yaml(root):
+    (root / 'data.yaml').write_text('names: [cat,\ntrain: x: y\n')
+
+
+def code_in_yaml(root):
+    (root / 'data.yaml').write_text('names: !!python/object/apply:os.mkdir ["ran"]\n')
+
+
+def same_names(root):
+    (root / 'data.yaml').write_text('names: [cat, cat]\n')
+
+
+def gap_in_names(root):
+    (root / 'data.yaml').write_text('names: {0: cat, 2: dog}\n')
+
+
+def no_labels(root):
+    for path in root.rglob('*.txt'):
+        path.unlink()
+
+
+def two_formats(root):
+    trees.write(root / 'images/train/a.xml', trees.voc_xml([]))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (no_names, 'does not name its classes: write them into .*classes.txt'),
+        (bad_yaml, r'data\.yaml:\d+: is no valid YAML'),
+        (code_in_yaml, r'data\.yaml:1: is no valid YAML'),
+        (same_names, "class names must differ, got 'cat' twice"),
+        (gap_in_names, 'names must be numbered 0 to 1'),
+        (no_labels, 'holds 4 images and 5 files, but no annotations known here'),
+        (two_formats, 'as VOC XML and YOLO text: say which are meant'),
+    ],
+)
+def test_what_stops_all_of_it(tmp_path, monkeypatch, damage, message):
+    monkeypatch.chdir(tmp_path)
+    trees.yolo_ultralytics(tmp_path / 'data')
+    damage(tmp_path / 'data')
+    with pytest.raises(ValueError, match=message):
+        convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data']
+
+
+@pytest.mark.parametrize('text', ['', '{"images": [], "annotations": [], "categories": [', '[]'])
+def test_a_file_of_coco_that_is_none(tmp_path, text):
+    trees.coco_beside(tmp_path / 'data')
+    (tmp_path / 'data/train/_annotations.coco.json').write_text(text)
+    # Without the keys of COCO the file is not looked at: the images of val are all there is.
+    expected = 'is no JSON, perhaps cut short' if text.startswith('{') else 'to train on|measure on'
+    with pytest.raises(ValueError, match=expected):
+        convert_own(tmp_path / 'data', tmp_path / 'out')
+
+
+def test_a_name_leads_nowhere_else(tmp_path):
+    trees.photo(tmp_path / 'secret.png')
+    trees.coco_beside(tmp_path / 'data')
+    path = tmp_path / 'data/train/_annotations.coco.json'
+    for name in ('../../secret.png', str(tmp_path / 'secret.png')):
+        content = json.loads(path.read_text())
+        content['images'][2]['file_name'] = name
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match='image is missing'):
+            convert_own(tmp_path / 'data')
+
+
+def test_where_it_may_not_write(tmp_path):
+    trees.voc_kit(tmp_path / 'data')
+    with pytest.raises(ValueError, match='lies in the data folder'):
+        convert_own(tmp_path / 'data', tmp_path / 'data/out')
+    trees.write(tmp_path / 'theirs/thesis.txt', 'all of it')
+    with pytest.raises(FileExistsError, match='holds something else'):
+        convert_own(tmp_path / 'data', tmp_path / 'theirs')
+    assert (tmp_path / 'theirs/thesis.txt').read_text() == 'all of it'
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        convert_own(tmp_path / 'nothing')
+    for options in (dict(val_share=0.0), dict(val_share=1), dict(format='csv')):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            convert_own(tmp_path / 'data', **options)
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, begun):
+    trees.voc_kit(tmp_path / 'data')
+    before = convert_own(tmp_path / 'data', tmp_path / 'out') if begun else None
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(convert.shutil, 'copyfile', full)
+    with pytest.raises(OSError, match='No space left'):
+        convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True)
+    assert read_converted(tmp_path / 'out') == before
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == (['data', 'out'] if begun else ['data'])
+
+
+def test_real_photos(tmp_path):
+    default = REPO.parent / 'shared' / 'data' / 'bccd' / 'BCCD'
+    root = Path(os.environ.get('RANKDET_BCCD', default))
+    if not root.is_dir():
+        pytest.skip('the blood cell photos are absent: set RANKDET_BCCD to their folder')
+    with pytest.raises(ValueError, match='a single pixel; and 1 more'):
+        convert_own(root)
+    data = convert_own(root, skip_bad=True)
+    assert data.classes == ['Platelets', 'RBC', 'WBC'] and data.format == 'VOC XML'
+    for split, counts in data.counts.items():
+        names = (root / f'ImageSets/Main/{split}.txt').read_text().split()
+        texts = [(root / f'Annotations/{name}.xml').read_text() for name in names]
+        assert counts['images'] == len(names)
+        written = sum(text.count('<object>') for text in texts)
+        left_out = sum(name in line for name in names for line in data.findings)
+        assert sum(counts[name] for name in data.classes) == written - left_out
