@@ -30,7 +30,7 @@ def run(monkeypatch, tmp_path, capsys):
 
 def test_one_row_a_loss_and_each_complete(run):
     rows = run('--detectors', 'retinanet', '--losses', 'alrp', '--size', SIZE)
-    assert [row['loss'] for row in rows] == ['stock', 'alrp']  # stock is always there
+    assert [row['loss'] for row in rows] == ['focal', 'alrp']  # focal is always there
     for row in rows:
         assert row['detector'] == 'retinanet' and row['size'] == SIZE
         may_be_missing = {'threads', 'triton', 'commit', 'load', 'peak_bytes'}
@@ -42,7 +42,7 @@ def test_one_row_a_loss_and_each_complete(run):
         )
         assert row['command'].startswith('python -m tools.benchmarks.benchmark_step ')
         assert {'device', 'torch', 'python', 'mmdetection', 'kernels'} <= row.keys()
-    assert rows[0]['ratio_to_stock'] == 1
+    assert rows[0]['ratio_to_focal'] == 1
 
 
 def test_an_image_too_small_is_refused(run, capsys):
@@ -79,14 +79,20 @@ def test_calls_are_made_again_on_leaves_of_their_own():
 @pytest.mark.parametrize('loss', benchmark_step.LOSSES)
 def test_every_pair_has_the_heads_and_losses_that_it_says(detector, loss):
     model = benchmark_step.model_config(detector, loss)
-    heads = (
-        [model.bbox_head] if 'bbox_head' in model else [model.rpn_head, model.roi_head.bbox_head]
-    )
-    wanted = benchmark_step.LOSSES[loss][0]['type']
-    for head in heads:
-        if (detector, loss) == ('faster-rcnn', 'stock'):
-            assert head.loss_cls.type == 'CrossEntropyLoss'
-        else:
-            assert head.loss_cls.type == wanted and head.type.startswith('Rank')
-            if head.type != 'RankFoveaHead':
-                assert head.reg_decoded_bbox == (loss == 'alrp')
+    for head in heads_of(model):
+        assert head.loss_cls.type == benchmark_step.LOSSES[loss][0]['type']
+        assert head.type.startswith('Rank')
+        if head.type != 'RankFoveaHead':
+            assert head.reg_decoded_bbox == (loss == 'alrp')
+
+
+def test_the_stock_detector_samples():
+    model = benchmark_step.model_config('faster-rcnn', 'stock')
+    assert [head.loss_cls.type for head in heads_of(model)] == ['CrossEntropyLoss'] * 2
+    assert model.train_cfg.rcnn.sampler.type == 'RandomSampler'
+
+
+def heads_of(model):
+    if 'bbox_head' in model:
+        return [model.bbox_head]
+    return [model.rpn_head, model.roi_head.bbox_head]
