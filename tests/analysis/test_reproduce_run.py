@@ -47,7 +47,7 @@ class Player:
             return 3
         if self.tool(command) == 'robustness':
             folder = Path(command[command.index('--out-dir') + 1])
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / 'robustness.json').write_text(json.dumps([dict(name='net', cells=CELLS)]))
             return 0
         folder = Path(command[command.index('--work-dir') + 1])
@@ -143,6 +143,26 @@ def test_a_table(play):
     assert text.endswith('4 rows, 0 failed')
 
 
+def test_rows_that_are_tested_alike_share_the_test(play):
+    rows = [
+        *(ROWS[:2]),
+        dict(Name='again', Model='net', Paper=dict(AP75=40.0)),
+        dict(Name='other', Model='net', Metrics=dict(AP='coco/other')),
+        dict(Name='third', Model='net', Metrics=dict(AP='coco/bbox_mAP', AP75='coco/bbox_mAP')),
+    ]
+    write_metafile(play.root / 'configs/one', rows)
+    outcomes = play()
+    assert play.player.tools == ['train', 'test', 'test']
+    assert states(outcomes) == dict(
+        plain='measured', score='measured', again='measured', other='failed', third='measured'
+    )
+    assert 'measured nothing' in outcomes[3].text
+    results = read_results(Path('work/results.jsonl'))
+    assert results['one/t/plain'] == results['one/t/again'] | dict(row='one/t/plain')
+    assert results['one/t/third']['metrics'] == {'AP': 41.2, 'AP75': 41.2}
+    assert results['one/t/score']['command'] != results['one/t/plain']['command']
+
+
 def test_a_result_with_its_provenance(play):
     play('t/plain', record=True)
     entry = read_results(Path('work/results.jsonl'))['one/t/plain']
@@ -202,7 +222,7 @@ def test_the_next_row_after_a_failure(play, capsys):
     assert summary(outcomes).endswith('4 rows, 1 failed')
 
 
-def test_a_row_of_perturbed_images(play):
+def test_a_row_of_perturbed_images(play, monkeypatch):
     columns = ['Original', 'Black Patch', 'DeepFool']
     row = ROWS[1] | dict(Paper={'Original': 81.0})
     write_metafile(play.root / 'configs/one', [row], Tool='robustness', Columns=columns)
@@ -218,6 +238,11 @@ def test_a_row_of_perturbed_images(play):
     entry = read_results(Path('work/results.jsonl'))['one/t/score']
     found = {'original/AP50': 0.823, 'original/AP': 0.5, 'deepfool/L2': 16.43}
     assert entry['all_metrics'] == found
+    assert states(play(again=True)) == dict(score='measured')
+    monkeypatch.setenv('NNODES', '2')
+    monkeypatch.setenv('NODE_RANK', '1')
+    assert states(play(again=True)) == dict(score='measured')
+    assert play.player.tools == ['train', 'robustness', 'robustness']  # by the first node alone
     tested = 'python tools/robustness.py configs/one/net.py work/net/epoch_2.pth --out-dir'
     assert f' && {tested} ' in entry['command']
 

@@ -93,8 +93,9 @@ def run_command(command: list[str], variables: Mapping[str, str]) -> int:
 def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = None) -> list[Outcome]:
     """Check the data of rows, then train and test what is missing; go on where one fails.
 
-    A training that rows share runs once, and goes on from its newest checkpoint if it was
-    interrupted. Each result is a line of ``work_dir/results.jsonl`` as soon as it is there.
+    A training or a test that rows share runs once; a training goes on from its newest checkpoint
+    if it was interrupted. Each result is a line of ``work_dir/results.jsonl`` as soon as it is
+    there.
 
     Args:
         rows: What to run.
@@ -127,9 +128,10 @@ def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = Non
         except Exception as error:
             outcomes += [_failure(row, error) for row in missing]
             continue
+        tests: dict[tuple, dict] = {}
         for row in missing:
             try:
-                outcomes.append(_test(training, row, checkpoint, options, start))
+                outcomes.append(_test(training, row, checkpoint, options, start, tests))
             except Exception as error:
                 outcomes.append(_failure(row, error))
     order = {row.address: place for place, row in enumerate(rows)}
@@ -238,7 +240,7 @@ def _train(training: Training, options: RunOptions, start: Start) -> Path:
     work_dir = options.work_dir / training.name
     cfg = training.load(options.root, work_dir)
     gpus = processes(cfg, options.gpus)
-    nodes, main = int(os.environ.get('NNODES', 1)), os.environ.get('NODE_RANK', '0') == '0'
+    nodes = int(os.environ.get('NNODES', 1))
     facts_file, digest = work_dir / 'training.json', fingerprint(cfg)
     facts = json.loads(facts_file.read_text()) if facts_file.is_file() else None
     if facts and facts['digest'] != digest:
@@ -252,7 +254,7 @@ def _train(training: Training, options: RunOptions, start: Start) -> Path:
     arguments = ['--work-dir', str(work_dir), '--resume', *(['--auto-scale-lr'] if scaled else [])]
     command = _command('train', options, gpus, [str(options.root / training.config)], arguments)
     command += ['--cfg-options', *training.options] if training.options else []
-    if main:
+    if _first_node():
         parts = (facts or {}).get('parts', [])
         parts.append(
             dict(
@@ -274,9 +276,34 @@ def _train(training: Training, options: RunOptions, start: Start) -> Path:
 
 
 def _test(
-    training: Training, row: Row, checkpoint: Path, options: RunOptions, start: Start
+    training: Training,
+    row: Row,
+    checkpoint: Path,
+    options: RunOptions,
+    start: Start,
+    tests: dict[tuple, dict],
 ) -> Outcome:
-    """Test a row's checkpoint and keep the result."""
+    """Test a row's checkpoint, unless ``tests`` has the same test, and keep the result."""
+    key = (row.tool, test_options(row), tuple(row.test_env.items()), row.tta)
+    if row.withheld or key not in tests:
+        tests[key] = _measure(training, row, checkpoint, options, start)
+    if not _first_node():
+        return Outcome(row, 'measured', 'recorded by the first node')
+    entry = dict(row=row.address, metrics={}) | tests[key]
+    if not row.withheld:
+        entry['metrics'] = table_values(entry['all_metrics'], row.columns, row.metrics)
+        if not entry['metrics']:
+            raise UserError(f'the test measured nothing: {entry["command"]}')
+    append_result(results_file(options.work_dir), entry)
+    if options.record and entry['metrics']:
+        record(row, entry, options.root)
+    return _outcome(row, entry)
+
+
+def _measure(
+    training: Training, row: Row, checkpoint: Path, options: RunOptions, start: Start
+) -> dict:
+    """Run a row's test; what it measured, or the archive for a server, with its provenance."""
     folder = checkpoint.parent / test_folder(row)
     overrides = [*test_options(row)]
     detections = folder / 'detections.bbox.json'
@@ -289,21 +316,20 @@ def _test(
     if row.tool == 'test':
         arguments = ['--work-dir', str(folder), *(['--tta'] if row.tta else [])]
         command = _command('test', options, processes(cfg, options.gpus), what, arguments)
-    else:
+    else:  # one process
         tool = options.root / 'tools' / f'{row.tool}.py'
         command = [sys.executable, str(tool), *what, '--out-dir', str(folder)]
     command += ['--cfg-options', *overrides] if overrides else []
     begun = set(folder.glob('*/*.json'))
-    if status := start(command, row.test_env):
+    runs_here = row.tool == 'test' or _first_node()
+    if runs_here and (status := start(command, row.test_env)):
         raise UserError(f'the test ended with status {status}; the lines above say why')
-    if os.environ.get('NODE_RANK', '0') != '0':
-        return Outcome(row, 'measured', 'recorded by the first node')
+    if not _first_node():
+        return {}
     facts = json.loads((checkpoint.parent / 'training.json').read_text())
     last = facts['parts'][-1]
     variables = [f'{name}={value}' for name, value in row.test_env.items()]
     entry = dict(
-        row=row.address,
-        metrics={},
         command=f'{last["command"]} && {" ".join([*variables, _shown(command, options)])}',
         seed=facts['seed'],
         **{key: last[key] for key in ('device', 'commit', 'date', 'versions')},
@@ -312,17 +338,9 @@ def _test(
         digest=_digest(row, options),
     )
     if row.withheld:
-        entry['archive'] = str(pack(cfg, detections, row.address))
-    else:
-        found = _metrics(folder, begun) if row.tool == 'test' else read_metrics(folder)
-        entry['all_metrics'] = _finite(found)
-        entry['metrics'] = table_values(entry['all_metrics'], row.columns, row.metrics)
-        if not entry['metrics']:
-            raise UserError(f'the test in {folder} measured nothing; did it detect nothing?')
-    append_result(results_file(options.work_dir), entry)
-    if options.record and entry['metrics']:
-        record(row, entry, options.root)
-    return _outcome(row, entry)
+        return entry | dict(archive=str(pack(cfg, detections, row.address)))
+    found = _metrics(folder, begun) if row.tool == 'test' else read_metrics(folder)
+    return entry | dict(all_metrics=_finite(found))
 
 
 def record(row: Row, entry: Mapping, root: Path) -> None:
@@ -382,6 +400,10 @@ def _command(
     if gpus * int(os.environ.get('NNODES', 1)) == 1:
         return [sys.executable, str(tools / f'{tool}.py'), *what, *arguments]
     return ['bash', str(tools / f'dist_{tool}.sh'), *what, str(gpus), *arguments]
+
+
+def _first_node() -> bool:
+    return os.environ.get('NODE_RANK', '0') == '0'
 
 
 def _shown(command: list[str], options: RunOptions) -> str:
