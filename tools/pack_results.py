@@ -3,8 +3,10 @@
     python tools/pack_results.py coco image_info_test-dev2017.json dr.bbox.json --algorithm DR-R50
     python tools/pack_results.py voc voc12_test.json ap.bbox.json --out work_dirs/ap_voc12.tar.gz
 
-Nothing is written unless the whole result fits the server's format. How much of the test set it
-covers is told on standard error.
+Nothing is written unless the whole result fits the server's format and IMAGES is the list of its
+test set: with the official categories and ids, the official number of images, and no annotations.
+How much of the test set the result covers is told on standard error. --any-images packs results on
+another list of images, such as made-up data to try the tool on, which no server takes.
 """
 
 from __future__ import annotations
@@ -12,13 +14,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rankdet.datasets.official import COCO_SPLITS, VOC_CLASSES, VOC_SPLITS
+from rankdet.datasets.official import (
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    COCO_SPLITS,
+    VOC_CLASSES,
+    VOC_SPLITS,
+)
 from rankdet.evaluation.progress import StderrProgress
 from rankdet.evaluation.submission import (
     COCO_TEST_SETS,
     write_coco_submission,
     write_voc_submission,
 )
+
+_COCO_CATEGORIES = dict(zip(COCO_CLASSES, COCO_CATEGORY_IDS))
+_HINT = '; to try the tool on made-up data there is --any-images'
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +42,11 @@ def parse_args() -> argparse.Namespace:
     for server in (coco, voc):
         server.add_argument('images', help='images and classes of the test set, COCO format')
         server.add_argument('result', help='result file, a list in COCO format')
+        server.add_argument(
+            '--any-images',
+            action='store_true',
+            help="accept images that are not the test set's, to try this on made-up data",
+        )
     coco.add_argument('--out-dir', default='.', help='folder of the zip (%(default)s)')
     coco.add_argument('--algorithm', required=True, help='name, without underscores')
     coco.add_argument('--test-set', choices=COCO_TEST_SETS, default=COCO_TEST_SETS[0])
@@ -42,35 +58,41 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    if args.any_images:
+        official = None
+    elif args.server == 'coco':
+        official = COCO_SPLITS[f'image_info_{args.test_set}'].images
+    else:
+        official = VOC_SPLITS['VOC2012', 'test'].images
     try:
         with StderrProgress() as progress:
             if args.server == 'coco':
-                official = COCO_SPLITS[f'image_info_{args.test_set}'].images
                 done = write_coco_submission(
                     args.result,
                     args.images,
                     args.out_dir,
                     algorithm=args.algorithm,
                     test_set=args.test_set,
+                    categories=_COCO_CATEGORIES,
+                    num_images=official,
                     progress=progress,
                 )
             else:
-                official = VOC_SPLITS['VOC2012', 'test'].images
                 done = write_voc_submission(
                     args.result,
                     args.images,
                     args.out,
                     classes=args.classes,
                     competition=args.competition,
+                    num_images=official,
                     progress=progress,
                 )
     except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        hint = _HINT if str(error).startswith('images must be those of') else ''
+        print(f'error: {error}{hint}', file=sys.stderr)
         return 1
     found = f'{done.detections} detections in {done.images_detected} of {done.images} images'
     print(found, file=sys.stderr)
-    if done.images != official:
-        print(f'warning: the test set has {official} images', file=sys.stderr)
     print(done.path)
     return 0
 

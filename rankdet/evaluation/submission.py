@@ -57,6 +57,8 @@ def write_coco_submission(
     *,
     algorithm: str,
     test_set: str = 'test-dev2017',
+    categories: Mapping[str, int] | None = None,
+    num_images: int | None = None,
     progress: Progress = silent,
 ) -> Submission:
     """Zip a result file for COCO's detection server under its naming rule.
@@ -71,6 +73,10 @@ def write_coco_submission(
         out_dir: folder of the archive, made if it is not there.
         algorithm: name for the results: letters, digits, ``.`` and ``-``.
         test_set: its name, one of ``COCO_TEST_SETS``.
+        categories: name and id of each class of the server, which ``images`` must have, no more
+            and no less: it knows COCO's classes by ids up to 90, and scores others as wrong. None
+            takes any.
+        num_images: how many images the test set has, which ``images`` must list; None takes any.
         progress: told how far it is.
 
     Returns:
@@ -78,7 +84,8 @@ def write_coco_submission(
 
     Raises:
         ValueError: the results do not fit the format or the test set, there are none, a name
-            does not fit, or ``images`` has annotations; nothing is written then.
+            does not fit, or ``images`` is another list than the test set's or has annotations;
+            nothing is written then.
     """
     if not re.fullmatch(r'[A-Za-z0-9.-]+', str(algorithm)):
         raise ValueError(f'algorithm must be letters, digits, "." and "-", got {algorithm!r}')
@@ -90,6 +97,9 @@ def write_coco_submission(
             f'images must be the list of a test set, whose annotations are withheld; these have '
             f'{len(images)} annotations'
         )
+    if categories is not None:
+        _check_categories(images, categories)
+    _check_count(images, num_images, test_set)
     progress('reading results', 0, 1)
     if isinstance(results, (str, os.PathLike)):
         results = read_json(results, 'results')
@@ -127,6 +137,7 @@ def write_voc_submission(
     competition: str = 'comp4',
     year: str = 'VOC2012',
     split: str = 'test',
+    num_images: int | None = None,
     progress: Progress = silent,
 ) -> Submission:
     """Pack results for VOC's evaluation server.
@@ -137,12 +148,15 @@ def write_voc_submission(
 
     Args:
         results: COCO results, loaded or not.
-        images: COCO ground truth converted from VOC, with or without annotations.
+        images: the test set, converted from VOC to COCO's format.
         path: archive to write, ending in ``.tar.gz`` or ``.tgz``.
         classes: names that the server expects, which are VOC's 20 as a rule; those of ``images``
             must be the same, in any order.
         competition: ``comp4`` for detectors trained on any data, ``comp3`` on VOC alone.
         year, split: names of the data set and of its part.
+        num_images: how many images the test set has. ``images`` must then be its list: of that
+            number, with VOC2012's names for ``year='VOC2012'``, and for the part ``'test'``
+            without annotations, which the server keeps. None takes any images.
         progress: told how far it is.
 
     Returns:
@@ -150,7 +164,7 @@ def write_voc_submission(
 
     Raises:
         ValueError: unusable results or none, other classes, an image without a name of its
-            own, or another ending; nothing is written then.
+            own, images that are not the test set's, or another ending; nothing is written then.
     """
     path = Path(path)
     if not path.name.endswith(('.tar.gz', '.tgz')):
@@ -163,11 +177,14 @@ def write_voc_submission(
             f'images must have the {len(classes)} classes of the server once each; they lack '
             f'{lacking} and have {unknown} besides'
         )
-    progress('reading results', 0, 1)
-    dt = _some_detections(results, images)
     stems = [Path(name).stem for name in images.file_names]
     if not all(stems) or len(set(stems)) < len(stems):
         raise ValueError('images must have a file_name each, and all names must differ')
+    if num_images is not None:
+        _check_voc_images(images, stems, year, split)
+        _check_count(images, num_images, f'{year} {split}')
+    progress('reading results', 0, 1)
+    dt = _some_detections(results, images)
     order = np.lexsort((-dt.scores, dt.image, dt.label))
     dt = dt[order]
     folder = f'results/{year}/Main/{competition}_det_{split}'
@@ -213,6 +230,53 @@ def _some_detections(
     if not len(dt):
         raise ValueError('results hold no detection, which the server cannot score')
     return dt
+
+
+def _check_categories(images: GroundTruth, official: Mapping[str, int]) -> None:
+    found = dict(zip(images.class_names, images.class_ids))
+    if found == official:
+        return
+    facts = {
+        'lack': [name for name in official if name not in found],
+        'have besides': [name for name in found if name not in official],
+        'number otherwise': [
+            f'{name} {found[name]} instead of {id}'
+            for name, id in official.items()
+            if found.get(name, id) != id
+        ],
+    }
+    told = '; '.join(
+        f'they {what} {", ".join(names[:3])}' + (f' and {len(names) - 3} more' * (len(names) > 3))
+        for what, names in facts.items()
+        if names
+    )
+    raise ValueError(
+        f"images must have the server's {len(official)} categories with its ids, as in COCO's own "
+        f'list of the test set: {told}'
+    )
+
+
+def _check_count(images: GroundTruth, official: int | None, test_set: str) -> None:
+    if official not in (None, len(images.image_ids)):
+        raise ValueError(
+            f'images must be those of {test_set}, of which there are {official}, got '
+            f'{len(images.image_ids)}'
+        )
+
+
+def _check_voc_images(images: GroundTruth, stems: Sequence[str], year: str, split: str) -> None:
+    if split == 'test' and len(images):
+        raise ValueError(
+            f'images must be the list of a test set, whose annotations are withheld; these have '
+            f'{len(images)} annotations'
+        )
+    # VOC2007 numbers its images 000001, later years put a year before: 2008_000001.
+    other = [stem for stem in stems if not re.fullmatch(r'20\d\d_\d{6}', stem)]
+    if year == 'VOC2012' and other:
+        raise ValueError(
+            f'images must be those of VOC2012, whose names are like 2008_000001; {len(other)} are '
+            f'not, such as {other[0]!r}'
+        )
 
 
 def _submission(path: Path, images: GroundTruth, dt: Detections) -> Submission:

@@ -6,9 +6,11 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from rankdet.datasets.official import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CLASSES
 from rankdet.evaluation import evaluate, sweep_score_thresholds
 from rankdet.evaluation.progress import StderrProgress
 from rankdet.evaluation.table import format_table
@@ -16,6 +18,7 @@ from tests.evaluation.scenes import make_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 GT, RESULTS = make_scenes(1)
+MADE_UP = ('--any-images', '--classes', *(category['name'] for category in GT['categories']))
 
 
 def tool(name, *args):
@@ -31,6 +34,25 @@ def files(tmp_path):
     (tmp_path / 'empty.json').write_text(json.dumps(GT | dict(annotations=[])))
     (tmp_path / 'null.json').write_text('null')
     return tmp_path
+
+
+class MadeUp(NamedTuple):
+    """A list of images with COCO's categories and none of its images, and results on it."""
+
+    folder: Path
+    images: Path
+    results: Path
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    images = [dict(id=id, file_name=f'{id:012d}.jpg') for id in (1, 2, 3)]
+    categories = [dict(id=i, name=name) for i, name in zip(COCO_CATEGORY_IDS, COCO_CLASSES)]
+    found = MadeUp(tmp_path, tmp_path / 'images.json', tmp_path / 'd.json')
+    found.images.write_text(json.dumps(dict(images=images, categories=categories)))
+    row = dict(image_id=1, category_id=13, bbox=[0, 0, 5, 5], score=0.5)
+    found.results.write_text(json.dumps([row, row]))
+    return found
 
 
 @pytest.mark.filterwarnings('ignore:no detection scores above 2')
@@ -143,34 +165,47 @@ def test_sweep_scores_prints_the_table(files):
     assert len(lines) == 7
 
 
-def test_pack_results_writes_the_archive(files):
-    images = {key: GT[key] for key in ('images', 'categories')}
-    (files / 'images.json').write_text(json.dumps(images))
-    args = [files / 'images.json', files / 'a.bbox.json']
-    done = tool('pack_results.py', 'coco', *args, '--algorithm', 'x', '--out-dir', files)
-    assert done.stdout.strip() == str(files / 'detections_test-dev2017_x_results.zip')
+def test_pack_results_writes_the_archive(test_set):
+    args = [test_set.images, test_set.results, '--algorithm', 'x', '--out-dir', test_set.folder]
+    done = tool('pack_results.py', 'coco', *args, '--any-images')
+    assert done.stdout.strip() == str(test_set.folder / 'detections_test-dev2017_x_results.zip')
     assert Path(done.stdout.strip()).is_file()
     assert 'reading results' in done.stderr
-    detected = len({row['image_id'] for row in RESULTS})
-    found = f'{len(RESULTS)} detections in {detected} of {len(GT["images"])} images\n'
-    assert done.stderr.endswith(f'{found}warning: the test set has 20288 images\n')
-    refused = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz')
+    assert done.stderr.endswith('2 detections in 1 of 3 images\n')
+
+
+def test_pack_results_takes_the_official_test_set_alone(test_set):
+    args = [test_set.images, test_set.results, '--algorithm', 'x', '--out-dir', test_set.folder]
+    done = tool('pack_results.py', 'coco', *args)
+    assert done.returncode == 1
+    assert 'images must be those of test-dev2017, of which there are 20288, got 3; ' in done.stderr
+    assert 'there is --any-images' in done.stderr
+    content = json.loads(test_set.images.read_text())
+    for changed, message in (
+        (dict(enumerate(COCO_CLASSES, 1)), 'they number otherwise stop sign 12 instead of 13, '),
+        (dict(enumerate(VOC_CLASSES, 1)), 'they lack motorcycle, airplane, truck and '),
+    ):
+        content['categories'] = [dict(id=id, name=name) for id, name in changed.items()]
+        test_set.images.write_text(json.dumps(content))
+        done = tool('pack_results.py', 'coco', *args, '--any-images')
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+    done = tool('pack_results.py', 'voc', *args[:2], '--out', test_set.folder / 'r.tgz')
+    assert 'images must be those of VOC2012, whose names are like 2008_000001' in done.stderr
+    assert sorted(path.name for path in test_set.folder.iterdir()) == ['d.json', 'images.json']
+    done = tool(
+        'pack_results.py', 'voc', *args[:2], '--out', test_set.folder / 'r.tgz', '--any-images'
+    )
+    assert (test_set.folder / 'r.tgz').is_file(), done.stderr
+
+
+def test_pack_results_takes_other_classes_of_voc(files):
+    (files / 'images.json').write_text(json.dumps(GT | dict(annotations=[])))
+    args = [files / 'images.json', files / 'a.bbox.json', '--out', files / 'r.tgz']
+    refused = tool('pack_results.py', 'voc', *args)
     assert refused.stderr.splitlines()[-1].startswith('error: images must have the 20 classes')
     assert not (files / 'r.tgz').exists()
-    names = [category['name'] for category in GT['categories']]
-    done = tool('pack_results.py', 'voc', *args, '--out', files / 'r.tgz', '--classes', *names)
+    done = tool('pack_results.py', 'voc', *args, *MADE_UP)
     assert (files / 'r.tgz').is_file(), done.stderr
-
-
-def test_sweep_tells_which_thresholds_drop_everything(files):
-    kept = [row for row in RESULTS if row['score'] <= 0.5]
-    assert max(row['score'] for row in kept) == 0.5
-    (files / 'low.json').write_text(json.dumps(kept))
-    args = [files / 'gt.json', files / 'low.json', '--thresholds', 0.3, 0.5, 0.7]
-    done = tool('sweep_scores.py', *args)
-    assert done.returncode == 0
-    note = 'note: no detection scores above 0.5, 0.7; the greatest score is 0.5\n'
-    assert note in done.stderr and done.stderr.count('note: ') == 1
 
 
 @pytest.mark.parametrize('name', ['eval_results.py', 'sweep_scores.py'])
@@ -199,9 +234,9 @@ def test_zeros_of_an_empty_result_are_explained(files, name):
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(files):
-    (files / 'images.json').write_text(json.dumps(GT | dict(annotations=[])))
-    args = (files / 'images.json', files / 'a.bbox.json', '--algorithm', 'x')
-    done = tool('pack_results.py', 'coco', *args, '--out-dir', files / 'gt.json' / 'below')
+    args = (files / 'empty.json', files / 'a.bbox.json')
+    out = ('--out', files / 'gt.json' / 'below' / 'r.tgz')
+    done = tool('pack_results.py', 'voc', *args, *out, *MADE_UP)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert done.stderr.splitlines()[-1].startswith('error: ')
 
@@ -211,8 +246,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(files):
     [
         ('eval_results.py', 'gt.json', 'absent.json'),
         ('sweep_scores.py', 'gt.json', 'gt.json'),
-        ('pack_results.py', 'coco', 'empty.json', 'gt.json', '--algorithm', 'x'),
-        ('pack_results.py', 'coco', 'empty.json', 'null.json', '--algorithm', 'x'),
+        ('pack_results.py', 'voc', 'empty.json', 'gt.json', *MADE_UP),
+        ('pack_results.py', 'voc', 'empty.json', 'null.json', *MADE_UP),
     ],
 )
 def test_errors_are_one_line_and_a_status(files, args):

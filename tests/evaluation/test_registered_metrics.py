@@ -209,7 +209,7 @@ def test_refuses_images_and_classes_that_do_not_fit(ann_file):
 def test_ground_truth_is_read_before_the_first_batch(name, tmp_path):
     path = tmp_path / 'gt.json'
     for content, error, message in (
-        (None, FileNotFoundError, rf'{name}: ann_file: .*gt.json. does not exist'),
+        (None, FileNotFoundError, rf'{name}: ann_file: .*gt.json.* does not exist'),
         ('{', ValueError, 'gt.json.* is not JSON'),
         (json.dumps(GT | dict(annotations=[])), ValueError, 'gt.json. has no annotations'),
     ):

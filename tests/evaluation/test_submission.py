@@ -59,6 +59,51 @@ def test_coco_refuses_names_and_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ('categories', 'message'),
+    [
+        (
+            {c['name']: c['id'] + 1 for c in GT['categories']},
+            'number otherwise class 2 2 instead of 3',
+        ),
+        ({'person': 1}, 'lack person; they have besides class 2, class 7, class 12'),
+    ],
+)
+def test_coco_wants_the_classes_and_ids_of_the_server(tmp_path, categories, message):
+    with pytest.raises(ValueError, match=message):
+        write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a', categories=categories)
+    assert not list(tmp_path.iterdir())
+    official = {c['name']: c['id'] for c in reversed(GT['categories'])}
+    write_coco_submission(RESULTS, IMAGES, tmp_path, algorithm='a', categories=official)
+
+
+def test_the_number_of_images_is_that_of_the_test_set(tmp_path):
+    for write, *rest in (
+        (write_coco_submission, tmp_path, dict(algorithm='a')),
+        (write_voc_submission, tmp_path / 'r.tgz', dict(classes=CLASSES, year='VOC2010')),
+    ):
+        images = IMAGES | dict(images=[dict(i) for i in IMAGES['images']])
+        for n, image in enumerate(images['images']):
+            image['file_name'] = f'JPEGImages/2008_{n:06d}.jpg'
+        out, options = rest
+        with pytest.raises(ValueError, match=f'of which there are 20288, got {len(GT["images"])}'):
+            write(RESULTS, images, out, num_images=20288, **options)
+        assert not list(tmp_path.iterdir())
+        write(RESULTS, images, out, num_images=len(GT['images']), **options).path.unlink()
+
+
+def test_voc2012_test_has_its_names_and_no_annotations(tmp_path):
+    options = dict(classes=CLASSES, num_images=len(GT['images']))
+    for images, message in (
+        (GT, rf'these have {len(GT["annotations"])} annotations'),
+        (IMAGES, "images must be those of VOC2012, .* 12 are not, such as '000003'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_voc_submission(RESULTS, images, tmp_path / 'r.tgz', **options)
+    assert not list(tmp_path.iterdir())
+    write_voc_submission(RESULTS, IMAGES, tmp_path / 'r.tgz', year='VOC2007', **options)
+
+
 @pytest.mark.parametrize('content', ['null', '5', '{}'])
 def test_coco_refuses_files_of_another_kind(tmp_path, content):
     path = tmp_path / 'results.json'
