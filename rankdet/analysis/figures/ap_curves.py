@@ -26,7 +26,7 @@ _LOGGED = {
     'AP50': ('bbox_mAP_50', 'AP50'),
     'AP75': ('bbox_mAP_75', 'AP75'),
 }
-_NUMBERED = re.compile(r'(epoch|iter)_\d+\.pth')
+_NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
 def ap_curves(
@@ -101,7 +101,8 @@ def measured_metric(run: Run, metric: str, report=lambda line: None) -> dict[int
     Raises:
         UserError: there is none, or it does not say of which iteration it is.
     """
-    paths = [path for path in run.folder.glob('*.pth') if _NUMBERED.fullmatch(path.name)]
+    numbered = {path: _NUMBERED.fullmatch(path.name) for path in run.folder.glob('*.pth')}
+    paths = sorted((p for p, named in numbered.items() if named), key=lambda p: int(numbered[p][1]))
     if run.checkpoint_file is not None or not paths:
         paths = [run.checkpoint]
     found = {}
