@@ -18,6 +18,7 @@ def check_config(
     path: str | os.PathLike,
     *,
     decode: bool = False,
+    subset: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -29,6 +30,7 @@ def check_config(
         path: The config file.
         decode: Decode every image, to find those with damaged pixels; otherwise their headers are
             read.
+        subset: The data may have fewer images than the official sets, which is an error otherwise.
         workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
 
@@ -39,7 +41,7 @@ def check_config(
         ValueError: If no loader of the config has a data set.
     """
     cfg = Config.fromfile(path)
-    options = Options(decode, workers, *([progress] if progress else []))
+    options = Options(decode, workers, *([progress] if progress else []), subset=subset)
     report, seen = CheckReport(), set()
     for mode in ('train', 'val', 'test'):
         loader = cfg.get(f'{mode}_dataloader') or ConfigDict()

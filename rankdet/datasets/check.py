@@ -15,7 +15,7 @@ from .official import COCO_CLASSES, COCO_SPLITS, VOC_CLASSES, VOC_SPLITS
 __all__ = ['CheckReport', 'check_folder']
 
 _VOC_YEARS = ('VOC2007', 'VOC2012')
-#: Training, then testing; one of the groups has to be there.
+#: Training, then testing; the files of one group have to be there.
 _COCO_GROUPS = (
     ('instances_train2017', 'instances_val2017'),
     ('instances_train2014', 'instances_valminusminival2014', 'instances_minival2014'),
@@ -27,6 +27,7 @@ def check_folder(
     folder: str | os.PathLike,
     *,
     decode: bool = False,
+    subset: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -34,12 +35,14 @@ def check_folder(
 
     VOC: a folder with VOC2007 and VOC2012, or one of them. What is missing of a year that is there
     is an error, a year that is not there is a warning. COCO: a folder with ``annotations``. The
-    files of 2017 or those of 2014 must be complete; test-dev may be missing.
+    files of 2017 or those of 2014 must be complete, whichever has folders of images here or, if
+    there are none, annotation files; test-dev may be missing.
 
     Args:
         folder: The folder.
         decode: Decode every image, which takes minutes, to find those with damaged pixels.
             Otherwise their headers are read: what is no image is found, and a wrong size.
+        subset: The data may have fewer images than the official sets, which is an error otherwise.
         workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
 
@@ -48,7 +51,7 @@ def check_folder(
     """
     root = Path(folder).absolute()
     report = CheckReport()
-    options = Options(decode, workers, *([progress] if progress else []))
+    options = Options(decode, workers, *([progress] if progress else []), subset=subset)
     if not root.is_dir():
         report.stop(root, 'folder does not exist')
     elif root.name in _VOC_YEARS:
@@ -91,10 +94,11 @@ def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
 
 
 def _check_coco(report: CheckReport, root: Path, options: Options) -> None:
+    groups = _begun_groups(root)
+
     def path(stem: str) -> Path:
         return root / 'annotations' / f'{stem}.json'
 
-    groups = [group for group in _COCO_GROUPS if _is_begun(root, group)] or _COCO_GROUPS[:1]
     for group in groups:
         ids: dict[str, set] = {}
         for stem in group:
@@ -115,11 +119,26 @@ def _check_coco(report: CheckReport, root: Path, options: Options) -> None:
             report.parts.append(f'{path(stem)}: not there, and only needed for the test server')
 
 
-def _is_begun(root: Path, group: tuple[str, ...]) -> bool:
-    """Whether a training file or its images are there."""
-    first = group[0]
-    folder = root / COCO_SPLITS[first].folder
-    return folder.is_dir() or (root / 'annotations' / f'{first}.json').is_file()
+def _begun_groups(root: Path) -> list[tuple[str, ...]]:
+    """The groups of which something is there; that of 2017 where nothing is.
+
+    Folders of images tell most: the annotations of 2017 lie beside those of 2014 as well, because
+    minival is split off by them.
+    """
+
+    def has_images(group: tuple[str, ...]) -> bool:
+        return any((root / COCO_SPLITS[stem].folder).is_dir() for stem in group)
+
+    def has_files(group: tuple[str, ...]) -> bool:
+        year = group[0][-4:]
+        stems = [stem for stem, split in COCO_SPLITS.items() if split.annotated]
+        files = [f'{stem}.json' for stem in stems if stem.endswith(year)]
+        return any((root / 'annotations' / name).is_file() for name in files)
+
+    for is_begun in (has_images, has_files):
+        if begun := [group for group in _COCO_GROUPS if is_begun(group)]:
+            return begun
+    return [_COCO_GROUPS[0]]
 
 
 def _coco_folders(root: Path) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .check_report import CheckReport, Options, check_boxes, check_images, some
+from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
 from .official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
 from .voc_files import Unusable, read_list
 
@@ -98,8 +97,7 @@ def check_coco_file(
         return None
     images, annotations = content['images'], content.get('annotations', [])
     report.parts.append(f'{ann_file}: {len(images)} images, {len(annotations)} objects')
-    if source.expected not in (None, len(images)):
-        report.warn(ann_file, f'has {len(images)} images, the official number is {source.expected}')
+    check_count(report, ann_file, len(images), source.expected, source.annotations, options)
     if annotated and not annotations:
         report.stop(ann_file, 'has no annotations')
     _check_classes(report, ann_file, content['categories'], classes)
@@ -130,7 +128,8 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and abs(value) < 1e12  # false for nan
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < 1e12  # false for nan
 
 
 def _is_length(value: object) -> bool:
@@ -235,18 +234,26 @@ def _check_listing(report: CheckReport, path: Path, images: list[dict], source: 
 
 
 def _check_usable(report: CheckReport, path: Path, annotations: list[dict]) -> None:
-    """Whether MMDetection keeps any object: it drops those without area and ignores crowds."""
+    """Whether MMDetection keeps any object: it drops those without area and ignores crowds.
+
+    What the evaluation refuses is found here too: nobody wants to hear of it after a training.
+    """
     areas = [a['area'] for a in annotations if not _is_number(a['area'])]
-    crowds = [a['iscrowd'] for a in annotations if a.get('iscrowd', 0) not in (0, 1)]
-    for key, values, allowed in (
+    flags = {
+        key: [a[key] for a in annotations if a.get(key, 0) not in (0, 1)]
+        for key in ('iscrowd', 'difficult')
+    }
+    negative = [a['area'] for a in annotations if _is_number(a['area']) and a['area'] < 0]
+    for key, values, what in (
         ('area', areas, 'is not a finite number'),
-        ('iscrowd', crowds, 'is not 0 or 1'),
+        ('area', negative, 'is negative, which the evaluation refuses'),
+        *((key, values, 'is not 0 or 1') for key, values in flags.items()),
     ):
         if values:
-            report.stop(path, f'{key} of {len(values)} annotations {allowed}: {some(values)}')
-    if areas or crowds:
+            report.stop(path, f'{key} of {len(values)} annotations {what}: {some(values)}')
+    if areas or flags['iscrowd']:
         return
-    flat = sum(a['area'] <= 0 for a in annotations)
+    flat = sum(a['area'] == 0 for a in annotations)
     if flat:
         what = f'{flat} of {len(annotations)} objects have no area > 0, and MMDetection drops them'
         report.warn(path, what)
@@ -258,28 +265,32 @@ def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any])
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     boxes, sizes, names = [], [], []
-    wrong = dict(image_id=[], category_id=[], bbox=[])
+    wrong = {
+        'image_id': ([], 'are not in the file'),
+        'category_id': ([], 'are not in the file'),
+        'bbox': ([], 'are not four finite numbers'),
+        'width or height': ([], 'is negative, which the evaluation refuses'),
+    }
     for annotation in content.get('annotations', []):
         image, box = images.get(annotation['image_id']), annotation['bbox']
         if image is None:
-            wrong['image_id'].append(annotation['image_id'])
+            wrong['image_id'][0].append(annotation['image_id'])
         if annotation['category_id'] not in categories:
-            wrong['category_id'].append(annotation['category_id'])
-        try:
-            x, y, w, h = map(float, box)
-        except (TypeError, ValueError, OverflowError):
-            x = y = w = h = math.nan
-        if not math.isfinite(x + y + w + h):
-            wrong['bbox'].append(box)
+            wrong['category_id'][0].append(annotation['category_id'])
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+            wrong['bbox'][0].append(box)
+            continue
+        x, y, w, h = box
+        if w < 0 or h < 0:
+            wrong['width or height'][0].append(box)
         elif image is not None:
             boxes.append((x, y, x + w, y + h))
             sizes.append((image['width'], image['height']))
             names.append(image['file_name'])
-    for key, values in wrong.items():
+    for key, (values, what) in wrong.items():
         if values:
-            what = 'are not four finite numbers' if key == 'bbox' else 'are not in the file'
             report.stop(path, f'{key} of {len(values)} annotations {what}: {some(values)}')
     check_boxes(report, path, np.array(boxes, float), np.array(sizes, float), names)
-    without = len(images) - len({a['image_id'] for a in content.get('annotations', [])})
+    without = len(set(images) - {a['image_id'] for a in content.get('annotations', [])})
     if content.get('annotations') and without:
         report.parts.append(f'{path}: {without} images have no objects, training leaves them out')

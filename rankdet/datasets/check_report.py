@@ -74,17 +74,45 @@ class Options:
         decode: Decode every image, not only read its header.
         workers: Threads that open images; None lets Python choose.
         progress: Called as ``progress(stage, done, total)``.
+        subset: Whether the data may have fewer images than the official set, on purpose.
     """
 
     decode: bool = False
     workers: int | None = None
     progress: Progress = lambda stage, done, total: None
+    subset: bool = False
 
 
 def some(items: Sequence[object], shown: int = 3) -> str:
     """The first of many."""
     more = f' and {len(items) - shown} more' if len(items) > shown else ''
     return ', '.join(map(str, items[:shown])) + more
+
+
+def check_count(
+    report: CheckReport,
+    where: object,
+    images: int,
+    official: int | None,
+    source: str,
+    options: Options,
+) -> None:
+    """Compare the number of images in a list with the official one; fewer are incomplete data.
+
+    Args:
+        report: Gets the problem.
+        where: The list.
+        images, official: Both numbers; None where there is no official one.
+        source: Where the list comes from, for the message.
+        options: How to check.
+    """
+    if official in (None, images):
+        return
+    what = f'has {images} images, the official number is {official}'
+    if images < official and not options.subset:
+        report.stop(where, f'{what}; {source}; --subset of check_data.py is for small data')
+    else:
+        report.warn(where, f'{what}; {source}')
 
 
 def check_images(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .check_report import CheckReport, Options, check_boxes, check_images, some
+from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
 from .official import VOC_CLASSES, VOC_SPLITS
 from .voc_files import Unusable, parse_xml, read_box, read_list
 
@@ -50,8 +50,8 @@ def check_voc_split(
         return
     if twice := [stem for stem, times in Counter(stems).items() if times > 1]:
         report.stop(listing, f'names {len(twice)} images more than once: {some(twice)}; {archive}')
-    if official and len(stems) != official.images:
-        report.warn(listing, f'has {len(stems)} images, the official number is {official.images}')
+    if official:
+        check_count(report, listing, len(stems), official.images, archive, options)
     sizes: list[tuple[int, int] | None] = [None] * len(stems)
     objects = 'annotations withheld'
     if (year.name, split) != ('VOC2012', 'test'):

@@ -157,11 +157,52 @@ def test_counts(voc, coco):
     listing.write_text('\n'.join(listing.read_text().split()[:3]))
     edit_json(voc / 'VOC2012/instances_trainval.json', drop_last_image)
     report = check_folder(voc)  # the list, and what is converted from it
-    assert [p.stops for p in report.problems] == [False, False]
-    assert 'trainval.txt: has 3 images, the official number is 4' in report.text()
+    assert [p.stops for p in report.problems] == [True, True] and not report.ok
+    few = 'has 3 images, the official number is 4'
+    assert f'trainval.txt: {few}; it is in VOCtrainval_11-May-2012.tar' in report.text()
+    assert f'trainval.json: {few}; make it from VOCtrainval_11-May-2012.tar' in report.text()
+    assert [p.stops for p in check_folder(voc, subset=True).problems] == [False, False]
     path = coco / 'annotations/image_info_test-dev2017.json'
     edit_json(path, lambda content: content['images'].pop())
-    single(check_folder(coco), 'has 3 images', stops=False)
+    single(check_folder(coco), few, 'it is in image_info_test2017.zip; --subset')
+    single(check_folder(coco, subset=True), few, stops=False)
+
+
+def test_more_images_than_there_are(coco):
+    path = coco / 'annotations/image_info_test-dev2017.json'
+    edit_json(path, lambda c: c['images'].append(dict(c['images'][0], id=10**6)))
+    single(check_folder(coco), 'has 5 images, the official number is 4', stops=False)
+
+
+@pytest.mark.parametrize(
+    'kept',
+    [
+        ('train2014', 'val2014'),
+        ('val2014',),
+        ('annotations/instances_minival2014.json',),
+        ('annotations/instances_val2014.json',),
+        ('val2014', 'annotations/instances_val2017.json'),
+    ],
+)
+def test_a_partial_folder_of_2014_is_one_of_2014(tmp_path, kept):
+    for name in kept:
+        path = tmp_path / 'coco' / name
+        if path.suffix:
+            path.parent.mkdir(parents=True)
+            path.write_text('{}')
+        else:
+            path.mkdir(parents=True)
+    text = check_folder(tmp_path / 'coco').text()
+    assert 'instances_train2014.json: annotation file is missing; it is in ' in text
+    assert 'annotations_trainval2014.zip' in text and '2017.json' not in text
+
+
+def test_annotations_of_2017_beside_2014_are_no_folder_of_2017(tmp_path):
+    """Both archives of annotations are unpacked there, to split minival off."""
+    root = make_tiny_coco(tmp_path / 'coco', names='2014', images=4)
+    for name in ('train', 'val'):
+        (root / f'annotations/instances_{name}2017.json').write_text('{}')
+    assert check_folder(root).problems == []
 
 
 # --- annotations -------------------------------------------------------------------------------
@@ -205,6 +246,18 @@ def infinite_box(content):
     content['annotations'][2]['bbox'] = [1, 2, float('nan'), 4]
 
 
+def negative_width(content):
+    content['annotations'][2]['bbox'] = [1, 2, -0.1, 4]
+
+
+def true_box(content):
+    content['annotations'][2]['bbox'] = [1, 2, True, 4]
+
+
+def text_box(content):
+    content['annotations'][2]['bbox'] = ['1', 2, 3, 4]
+
+
 def lose_annotations(content):
     content['annotations'].clear()
 
@@ -226,6 +279,12 @@ def turn_categories(content):
         (lose_category, 'category_id of 1 annotations are not in the file: 12'),
         (break_box, 'bbox of 1 annotations are not four finite numbers: [1, 2, None, 4]'),
         (infinite_box, 'bbox of 1 annotations are not four finite numbers'),
+        (
+            negative_width,
+            'width or height of 1 annotations is negative, which the evaluation refuses',
+        ),
+        (true_box, 'bbox of 1 annotations are not four finite numbers: [1, 2, True, 4]'),
+        (text_box, "bbox of 1 annotations are not four finite numbers: ['1', 2, 3, 4]"),
         (lose_annotations, 'has no annotations'),
         (turn_categories, 'another order'),
     ],
@@ -248,7 +307,6 @@ def test_unknown_classes(voc, coco):
     ('box', 'message'),
     [
         ([3, 4, 0.5, 20], 'are less than a pixel'),
-        ([3, 4, 20, -5], 'are less than a pixel'),
         ([300, 4, 20, 20], 'lie outside their image'),
         ([-30, 4, 20, 20], 'lie outside their image'),
         ([-5, 4, 20, 20], 'reach over the edge'),
@@ -298,11 +356,13 @@ def run(*arguments):
 
 def test_command(voc):
     done = run('tools/check_data.py', voc, '--decode')
+    assert done.returncode == 1 and 'error: ' in done.stdout  # for want of thousands of images
+    done = run('tools/check_data.py', voc, '--decode', '--subset')
     assert done.returncode == 0, done.stderr
     assert 'not decoded' not in done.stdout
     assert 'official number is 5011' in done.stdout  # not the numbers of these tests
     (voc / 'VOC2007/instances_test.json').unlink()
-    done = run('tools/check_data.py', voc)
+    done = run('tools/check_data.py', voc, '--subset')
     assert done.returncode == 1 and 'voc_to_coco.py' in done.stdout
     assert done.stdout.endswith('not decoded: damage in their pixels shows with --decode.\n')
 

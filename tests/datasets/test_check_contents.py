@@ -4,6 +4,7 @@ import pytest
 from test_check import coco, drop_last_image, edit_json, official, single, voc  # noqa: F401
 
 from rankdet.datasets.check import check_folder
+from rankdet.evaluation import load_ground_truth
 
 TRAIN = 'annotations/instances_train2017.json'
 
@@ -26,6 +27,10 @@ def set_first(key, **values):
         (set_first('annotations', area=None), 'area of 1 annotations is not a finite number: None'),
         (set_first('annotations', area=float('nan')), 'area of 1 annotations is not a finite'),
         (set_first('annotations', iscrowd=2), 'iscrowd of 1 annotations is not 0 or 1: 2'),
+        (set_first('annotations', area=True), 'area of 1 annotations is not a finite number: True'),
+        (set_first('annotations', area='12'), 'area of 1 annotations is not a finite number: 12'),
+        (set_first('annotations', area=-3), 'area of 1 annotations is negative, which the eval'),
+        (set_first('annotations', difficult=2), 'difficult of 1 annotations is not 0 or 1: 2'),
         (set_all(iscrowd=1), 'none of 20 objects'),
         (set_first('images', id=[1]), 'entry 0 of images has id [1]'),
         (set_first('images', file_name=5), 'entry 0 of images has file_name 5'),
@@ -41,10 +46,40 @@ def test_what_mmdetection_cannot_use(coco, change, message):  # noqa: F811
     single(check_folder(coco), 'instances_train2017.json', message)
 
 
+def test_annotations_of_unknown_images_do_not_count_as_images(coco):  # noqa: F811
+    path = coco / 'annotations/instances_val2017.json'
+
+    def change(content):
+        content['annotations'] += [
+            dict(content['annotations'][0], id=10**6 + n, image_id=10**6 + n) for n in range(2)
+        ]
+        alone = content['images'][0]['id']
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] != alone]
+
+    edit_json(path, change)
+    report = check_folder(coco)
+    assert f'{path}: 1 images have no objects' in report.text()
+    assert 'image_id of 2 annotations are not in the file' in report.text()
+
+
+def test_what_the_check_passes_the_evaluation_reads(coco):  # noqa: F811
+    path = coco / 'annotations/instances_val2017.json'
+    sound = path.read_text()
+    for change in (dict(bbox=[1, 2, -3, 4]), dict(area=-1), dict(bbox=[1, 2, 0, 4]), dict(area=0)):
+        path.write_text(sound)
+        edit_json(path, set_first('annotations', **change))
+        try:
+            load_ground_truth(path)
+        except ValueError:
+            assert not check_folder(coco).ok, change
+        else:
+            assert check_folder(coco).ok, change
+
+
 def test_objects_without_area_are_dropped(coco):  # noqa: F811
     edit_json(coco / TRAIN, set_first('annotations', area=0))
     single(check_folder(coco), '1 of 20 objects have no area > 0', stops=False)
-    edit_json(coco / TRAIN, set_all(area=-1))
+    edit_json(coco / TRAIN, set_all(area=0))
     report = check_folder(coco)
     assert [p.stops for p in report.problems] == [False, True]
     assert 'none of 20 objects has an area > 0' in report.text()
