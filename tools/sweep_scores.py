@@ -1,5 +1,7 @@
 """One saved result measured at several score thresholds, as in Table 5 of the DR Loss paper.
 
+    python tools/test.py CONFIG CHECKPOINT --cfg-options model.test_cfg.score_thr=0.05 \\
+        --save-results dr
     python tools/sweep_scores.py instances_val2017.json dr.bbox.json
     python tools/sweep_scores.py ANN RESULT --thresholds 0.05 0.1 0.2 --style markdown
 

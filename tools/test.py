@@ -2,10 +2,12 @@
 
     python tools/test.py CONFIG CHECKPOINT
     python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out results.pkl
+    python tools/test.py CONFIG CHECKPOINT --save-results work_dirs/dr    # work_dirs/dr.bbox.json
     python tools/test.py CONFIG CHECKPOINT --tta
     tools/dist_test.sh CONFIG CHECKPOINT 8
 
-Prints the metrics that the config asks for.
+Prints the metrics that the config asks for. What --save-results saves, a list in COCO's format, is
+what eval_results.py, sweep_scores.py and pack_results.py read.
 """
 
 import argparse
@@ -21,6 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for the log and the metrics')
     parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions')
+    parser.add_argument(
+        '--save-results',
+        metavar='PREFIX',
+        help='save the detections as PREFIX.bbox.json in the format of COCO',
+    )
     parser.add_argument('--show', action='store_true', help='draw predictions on the screen')
     parser.add_argument(
         '--show-dir', help='draw predictions into this folder under work_dir/<timestamp>'
@@ -48,9 +55,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
+        from mmengine.dist import is_main_process
+
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.engine import launch
         from rankdet.engine.weights_only import running_pickled_code
+        from rankdet.evaluation.saving import save_detections
 
         launch.local_rank(args.local_rank)
         cfg = launch.load_config(
@@ -59,6 +69,7 @@ def main() -> None:
             cfg_options=args.cfg_options,
             launcher=args.launcher,
         )
+        saved = save_detections(cfg, args.save_results) if args.save_results else None
         with running_pickled_code(args.run_pickled_code):
             launch.test(
                 cfg,
@@ -69,6 +80,8 @@ def main() -> None:
                 wait_time=args.wait_time,
                 tta=args.tta,
             )
+        if saved and is_main_process():
+            print(f'saved {saved}')
 
 
 if __name__ == '__main__':

@@ -42,7 +42,7 @@ from rankdet.evaluation.voc import voc_ap
 __all__ = ['DetectionMetric', 'LRPMetric', 'RankCorrelationMetric', 'VOCAPMetric']
 
 
-class _BoxMetric(BaseMetric):
+class BoxMetric(BaseMetric):
     """Gathers boxes and ground truth; a subclass measures them.
 
     Args:
@@ -191,7 +191,7 @@ class _BoxMetric(BaseMetric):
 
 
 @METRICS.register_module()
-class LRPMetric(_BoxMetric):
+class LRPMetric(BoxMetric):
     """oLRP with its components, see :func:`rankdet.evaluation.optimal_lrp`; lower is better.
 
     Returns ``oLRP``, ``oLRP_loc``, ``oLRP_fp`` and ``oLRP_fn``, means over the classes that
@@ -219,7 +219,7 @@ class LRPMetric(_BoxMetric):
 
 
 @METRICS.register_module()
-class RankCorrelationMetric(_BoxMetric):
+class RankCorrelationMetric(BoxMetric):
     """Rank correlation of scores and IoUs, see :func:`rankdet.evaluation.correlation_report`.
 
     Returns ``rho`` and, with ``bounds``, ``lower/...`` and ``upper/...``: AP, AP50, AP75 and
@@ -249,7 +249,7 @@ class RankCorrelationMetric(_BoxMetric):
 
 
 @METRICS.register_module()
-class DetectionMetric(_BoxMetric):
+class DetectionMetric(BoxMetric):
     """Every measure from one matching: COCO's AP, AP90 too, and AR, oLRP, rank correlation.
 
     Returns what :meth:`rankdet.evaluation.Evaluation.summary` has; with ``classwise`` also
@@ -289,7 +289,7 @@ class DetectionMetric(_BoxMetric):
 
 
 @METRICS.register_module()
-class VOCAPMetric(_BoxMetric):
+class VOCAPMetric(BoxMetric):
     """VOC's own AP, 11-point and area, see :func:`rankdet.evaluation.voc_ap`.
 
     Returns ``VOC_AP50_11point`` and ``VOC_AP50_area``. The ground truth is VOC converted to

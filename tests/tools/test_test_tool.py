@@ -2,9 +2,11 @@
 
 import json
 import pickle
+import re
 
 import cv2
 import pytest
+from mmengine.config import Config
 
 from tests.engine import tiny
 
@@ -28,6 +30,44 @@ def test_saves_what_it_measured(tool, config, checkpoint, digits, tmp_path):
     assert counts == [len(p['pred_instances']['scores']) for p in predictions]
     assert max(counts) <= 30
     assert -1 <= metrics(tmp_path / 'run')['coco/bbox_mAP'] <= 1
+
+
+def test_saves_results_for_the_other_tools(tool, config, checkpoint, digits, tmp_path):
+    low = ['--cfg-options', 'model.test_cfg.score_thr=0.01']
+    done = tool(
+        'test', config, checkpoint, '--work-dir', 'run', '--save-results', 'new/low', *low
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert done.out.endswith('saved new/low.bbox.json\n')
+    ann_file = Config.fromfile(config).test_evaluator.ann_file
+    done = tool('sweep_scores', ann_file, 'new/low.bbox.json', '--thresholds', 0.01, 0.02)
+    assert done.status == 0 and '> 0.02' in done.out
+
+
+@pytest.mark.parametrize(
+    ('evaluator', 'prefix', 'message'),
+    [
+        ('VOCMetric', 'r', 'results are saved by CocoMetric, .* is none of them: VOCMetric'),
+        ('LRPMetric', 'r.pkl', "must be a name such as work_dirs/dr, got 'r.pkl'"),
+        ('LRPMetric', '.', 'must be a name such as'),
+    ],
+)
+def test_says_where_results_cannot_be_saved(
+    tool, config, checkpoint, evaluator, prefix, message, tmp_path
+):
+    options = ['--cfg-options', f'test_evaluator.type={evaluator}']
+    done = tool('test', config, checkpoint, '--work-dir', 'run', '--save-results', prefix, *options)
+    assert done.status == 1 and re.search(message, done.err)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_one_of_several_evaluators_saves():
+    from rankdet.evaluation.saving import save_detections
+
+    kinds = ('VOCMetric', 'DetectionMetric', 'CocoMetric')
+    cfg = Config(dict(test_evaluator=[dict(type=kind) for kind in kinds]))
+    assert str(save_detections(cfg, 'a/b.bbox.json')) == 'a/b.bbox.json'
+    assert [e.get('outfile_prefix') for e in cfg.test_evaluator] == [None, 'a/b', None]
 
 
 def test_draws_every_image(tool, config, checkpoint, digits, tmp_path):
@@ -65,8 +105,6 @@ def test_augments_by_flips(tool, digits, checkpoint, tmp_path):
 
 def test_uses_the_augmentation_of_the_config(tool, digits, checkpoint, tmp_path):
     """One view, and no merging: the same boxes as without."""
-    from mmengine.config import Config
-
     config = tiny.write(tmp_path / 'config.py', digits)
     pipeline = Config.fromfile(config).test_dataloader.dataset.pipeline
     pack = pipeline.pop()

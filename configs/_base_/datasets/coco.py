@@ -3,8 +3,8 @@
 #   COCO_ROOT=FOLDER       where annotations/, train2017/, ... are (data/coco/)
 #   COCO_NAMES=2014        train2014 + valminusminival2014, minival2014, test-dev2015, instead of
 #                          train2017, val2017, test-dev2017
-#   COCO_TEST=test-dev     test.py writes results for the server instead of measuring: set
-#                          test_evaluator.outfile_prefix, and tools/pack_results.py packs them
+#   COCO_TEST=test-dev     test.py writes results for the server instead of measuring: give it
+#                          --save-results PREFIX, and tools/pack_results.py packs them
 # Crowds are handed over as ignored (gt_instances_ignore). With MMDetection's default
 # ignore_iof_thr=-1 an assigner trains on them as background, as all three releases do.
 data_root = '{{$COCO_ROOT:data/coco}}'

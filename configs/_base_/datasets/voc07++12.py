@@ -2,7 +2,7 @@
 # Sec. 4.1.2. Without pipelines, which the files voc07++12_*.py add.
 #
 # VOC2012's test is measured by a server: test.py writes the results, and tools/pack_results.py packs
-# them; set test_evaluator.outfile_prefix. Validation is on VOC2007's test, which is trained on: it
+# them; give test.py --save-results PREFIX. Validation is on VOC2007's test, which is trained on: it
 # shows that training goes on, not how good the detector is.
 _base_ = './voc.py'
 
