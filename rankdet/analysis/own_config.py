@@ -10,7 +10,6 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from mmengine.config import Config
 
 from rankdet.analysis.own_model import BACKBONES, BASE_BATCH, DETECTORS, fit_anchors, model
 from rankdet.datasets.own.convert import OwnData
@@ -18,6 +17,7 @@ from rankdet.engine.errors import UserError
 from rankdet.engine.pretrained import BACKBONES as WEIGHTS
 from rankdet.engine.pretrained import RANDOM
 
+_LINE = 100  # characters
 _TEMPLATE = Template("""\
 # $detector with backbone '$backbone', trained by '$loss' on $name ($format).
 # Written by tools/train_own.py, which from now on uses it as it is. Edit it, or a copy of it:
@@ -31,8 +31,8 @@ train_file = $train
 val_file = $val
 test_file = $test
 
-# $start Anchors are fitted to the
-# objects, whose median size is $median pixels at the resolution below.
+# $start What the head looks for is fitted to
+# the objects, whose median size is $median pixels at the resolution below.
 $model
 # The longer side of every image becomes this long.
 img_scale = ($size, $size)
@@ -176,8 +176,8 @@ def config_text(options: OwnOptions, data: OwnData) -> str:
     """The config for converted data, ready to be written to a file.
 
     The batch is 8, or less where that would leave fewer than four iterations an epoch; the learning
-    rate goes with its square root, as suits AdamW; the epochs make up the iterations that the
-    backbone is given, 5 to 200 of them.
+    rate goes with its square root, as suits AdamW; the epochs, at most 200, make up the iterations
+    that the backbone is given.
     """
     backbone = BACKBONES[options.backbone]
     pretrained = backbone.weights is not None and os.environ.get(WEIGHTS) != RANDOM
@@ -186,13 +186,13 @@ def config_text(options: OwnOptions, data: OwnData) -> str:
     network = model(
         options.detector, options.loss, backbone, len(data.classes), anchors, pretrained
     )
-    parts = dict(model=network)
+    network_text = f'model = {as_python(network, used=8)}\n'
     if options.loss == 'alrp':
-        parts |= dict(custom_hooks=[dict(type='SelfBalanceHook')])
+        network_text += "custom_hooks = [dict(type='SelfBalanceHook')]\n"
     count = data.counts['train']['images']
     batch = options.batch or max(min(BASE_BATCH, count // 4), 1)
     per_epoch = math.ceil(count / batch)
-    epochs = options.epochs or min(max(round(backbone.iterations / per_epoch), 5), 200)
+    epochs = options.epochs or min(max(round(backbone.iterations / per_epoch), 1), 200)
     test = 'test' if 'test' in data.counts else 'val'
     weights = f'{backbone.weights} pretrained,' if pretrained else 'random weights.'
     text = _TEMPLATE.substitute(
@@ -208,13 +208,13 @@ def config_text(options: OwnOptions, data: OwnData) -> str:
         test=repr(str(data.annotations(test))),
         start=f'The backbone starts from {weights}'.rstrip(',') + ('.' if pretrained else ''),
         median=round(anchors.median),
-        model=Config(parts).pretty_text,
+        model=network_text,
         size=size,
         count=f'{count:,}',
         per_epoch=per_epoch,
         batch=batch,
         epochs=epochs,
-        interval=max(1, epochs // 6),
+        interval=max(1, round(epochs / 5)),
         base_lr=backbone.lr,
         base_batch=BASE_BATCH,
         lr=float(f'{backbone.lr * math.sqrt(batch / BASE_BATCH):.3g}'),
@@ -225,6 +225,36 @@ def config_text(options: OwnOptions, data: OwnData) -> str:
     )
     # MMEngine replaces what stands in double braces, even inside of a name.
     return text.replace('{{', '{\\x7b')
+
+
+def as_python(value: object, indent: int = 0, used: int = 0) -> str:
+    """A value of a config as a person would write it: ``dict(a=1)``, broken where lines get long.
+
+    Args:
+        value: dicts with plain keys, lists, tuples, and what ``repr`` shows.
+        indent: of the line that it begins on.
+        used: characters that stand before it on that line, beyond the indent, and after it.
+
+    >>> as_python(dict(type='FPN', strides=[8, 16]))
+    "dict(type='FPN', strides=[8, 16])"
+    """
+    if isinstance(value, dict):
+        items = [(f'{key}=', inner) for key, inner in value.items()]
+        opened, closed = 'dict(', ')'
+    elif isinstance(value, (list, tuple)):
+        items = [('', inner) for inner in value]
+        opened, closed = '[]' if isinstance(value, list) else '()'
+        closed = ',)' if isinstance(value, tuple) and len(value) == 1 else closed
+    else:
+        return repr(value)
+    flat = opened + ', '.join(key + as_python(inner, -10_000) for key, inner in items) + closed
+    if indent + used + len(flat) <= _LINE or not items:
+        return flat
+    inside = indent + 4
+    lines = [
+        f'{" " * inside}{key}{as_python(inner, inside, len(key) + 1)},\n' for key, inner in items
+    ]
+    return f'{opened}\n{"".join(lines)}{" " * indent}{closed[-1]}'
 
 
 def box_sizes(annotations: Path, image_size: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Backbone:
 
 
 BACKBONES = {
-    'small': Backbone((64, 128, 256), 48, None, 320, 600, 0.003),
+    'small': Backbone((64, 128, 256), 48, None, 320, 400, 0.003),
     'r18': Backbone((128, 256, 512), 128, 'torchvision://resnet18', 640, 3000, 0.0005),
     'r50': Backbone((512, 1024, 2048), 256, 'torchvision://resnet50', 800, 6000, 0.0003),
 }
