@@ -10,6 +10,13 @@ import numpy as np
 # Okabe and Ito's palette, told apart under all common kinds of colour blindness.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 
+#: Names of a metric, and what CocoMetric and DetectionMetric call it in a log.
+LOGGED_AP = {
+    'AP': ('bbox_mAP', 'AP'),
+    'AP50': ('bbox_mAP_50', 'AP50'),
+    'AP75': ('bbox_mAP_75', 'AP75'),
+}
+
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
     """Everything a run logged, oldest first, over all its interruptions.
@@ -35,6 +42,16 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     return [kind[step] for kind in (training, testing) for step in sorted(kind)]
 
 
+def logged_ap(record: dict) -> dict[str, float]:
+    """AP, AP50 and AP75 of a record, whichever metric logged them, without their bounds.
+
+    >>> logged_ap({'det/AP': 0.5, 'det/upper/AP': 0.6, 'step': 1})
+    {'AP': 0.5}
+    """
+    short = {key.split('/', 1)[-1]: value for key, value in record.items()}
+    return {name: short[key] for name, keys in LOGGED_AP.items() for key in keys if key in short}
+
+
 def training_seconds(work_dir: str | Path) -> float:
     """How long a run has trained, over all its interruptions, from the times it logged."""
     seconds, last = 0.0, 0
@@ -46,7 +63,7 @@ def training_seconds(work_dir: str | Path) -> float:
 
 
 def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Path:
-    """Losses against iterations, and AP against epochs, as one picture.
+    """Losses against iterations and, where it was tested, AP against epochs, as one picture.
 
     Raises:
         ValueError: the run has logged nothing.
@@ -58,24 +75,24 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
     training = [record for record in records if 'loss' in record]
     if not training:
         raise ValueError(f'{work_dir} holds no training log (<timestamp>/vis_data/scalars.json)')
-    figure = Figure(figsize=(10, 3.8), layout='constrained')
-    left, right = figure.subplots(1, 2)
+    tested = [record for record in records if logged_ap(record)]
+    columns = 2 if tested else 1
+    figure = Figure(figsize=(5 * columns, 3.8), layout='constrained')
+    left, *rest = figure.subplots(1, columns, squeeze=False)[0]
     steps = [record['step'] for record in training]
     for color, key in zip(COLORS, [k for k in training[0] if k.startswith('loss')]):
         values = [record.get(key, np.nan) for record in training]
         left.plot(steps, values, '-' if len(steps) > 10 else 'o-', color=color, label=key)
     left.set(xlabel='iteration', ylabel='loss (smoothed)', ylim=(0, None))
     left.legend(frameon=False)
-    tested = [record for record in records if 'coco/bbox_mAP' in record]
-    names = {'coco/bbox_mAP': 'AP', 'coco/bbox_mAP_50': 'AP50', 'coco/bbox_mAP_75': 'AP75'}
-    for color, (key, name) in zip(COLORS, names.items()):
-        values = [record.get(key, np.nan) for record in tested]
-        right.plot(
-            [r['step'] for r in tested], values, 'o-', color=color, label=name, clip_on=False
-        )
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set(xlabel='epoch', ylabel='AP on held-out images', ylim=(0, 1))
-    if tested:
+    for right in rest:
+        epochs = [record['step'] for record in tested]
+        for color, name in zip(COLORS, LOGGED_AP):
+            values = [logged_ap(record).get(name, np.nan) for record in tested]
+            right.plot(epochs, values, 'o-', color=color, label=name, clip_on=False)
+        right.set(xlabel='epoch', ylabel='AP on held-out images', ylim=(0, 1))
+        right.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # also one epoch has a width
+        right.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         right.legend(frameon=False, loc='upper left')
     figure.suptitle(title)
     return _save(figure, out)

@@ -54,12 +54,26 @@ def test_nothing_logged(tmp_path):
 
 
 @pytest.mark.parametrize('tested', [True, False])
-def test_the_plot(run, tmp_path, tested):
+def test_the_plot(run, tmp_path, tested):  # one panel, or two
     if not tested:
         log(tmp_path / 'other', '20260101_000000', [step(1, 2.0), step(2, 1.0)])
         run = tmp_path / 'other'
     out = plot_training(run, tmp_path / 'new' / 'plot.png', 'a title')
     image = cv2.imread(str(out))
-    assert image.shape[1] > image.shape[0] > 300
+    assert image.shape[1] > (2 if tested else 1) * image.shape[0] > 300
     colors = {tuple(color) for color in np.unique(image.reshape(-1, 3), axis=0).tolist()}
     assert (178, 114, 0) in colors  # the first line's blue, as BGR
+
+
+def test_either_metric_is_drawn(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr('rankdet.analysis.curves._save', lambda figure, out: drawn.append(figure))
+    for number, names in enumerate([('coco/bbox_mAP', 'coco/bbox_mAP_50'), ('det/AP', 'det/AP50')]):
+        record = dict(zip(names, (0.25, 0.5))) | {'det/AP_S': 0.9, 'det/upper/AP': 0.9, 'step': 1}
+        log(tmp_path / str(number), '20260101_000000', [step(1, 2.0), record])
+        plot_training(tmp_path / str(number), tmp_path / 'plot.png')
+        _, right = drawn[-1].axes
+        values = {line.get_label(): line.get_ydata()[0] for line in right.lines}
+        assert (values['AP'], values['AP50']) == (0.25, 0.5) and np.isnan(values['AP75'])
+        assert right.get_xlim() == (0.5, 1.5)
+        assert set(right.get_xticks()) == {0, 1, 2}  # whole epochs

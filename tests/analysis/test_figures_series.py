@@ -107,7 +107,8 @@ def validated(key, steps, values):
     records = []
     for epoch, (step, value) in enumerate(zip(steps, values), 1):
         records += [dict(loss=1.0, step=step - 1), dict(loss=1.0, step=step)]
-        records.append({key: value, 'step': epoch})
+        bound = key.replace('/', '/upper/')
+        records.append({key: value, bound: 0.99, 'step': epoch})
     return records
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankdet.analysis.curves import logged_ap
 from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS = ('AP', 'AP50', 'AP75')
-# What CocoMetric and DetectionMetric call them in a log.
-_LOGGED = {
-    'AP': ('bbox_mAP', 'AP'),
-    'AP50': ('bbox_mAP_50', 'AP50'),
-    'AP75': ('bbox_mAP_75', 'AP75'),
-}
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
@@ -89,9 +84,9 @@ def logged_metric(folder: Path, metric: str) -> dict[int, float]:
                 continue
             if 'loss' in record:
                 step = record['step']
-            for key, value in record.items():
-                if key.rpartition('/')[2] in _LOGGED[metric] and step:
-                    found[step] = value
+            value = logged_ap(record).get(metric)
+            if value is not None and step:
+                found[step] = value
     return found
 
 
