@@ -22,7 +22,7 @@ from ._scope import Processes, group_name
 from ._step import LinearStep
 
 # Rows that are all taken as possible positives, so that nobody counts those that are.
-_FEW_ROWS = 1 << 16
+_FEW_ROWS = 1 << 20
 # Positives beyond which comparing all pairs costs more than a sort, where their number is known.
 _MANY_POSITIVES = 1 << 16
 # Places in 32 bits, with room for the last block.

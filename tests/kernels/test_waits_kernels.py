@@ -85,9 +85,10 @@ def test_copies_from_the_host_are_found_out(fake_gpu):
 
 
 def test_the_few_rows_of_a_head_are_bounded():
-    """All heads of the papers with 80 classes; an RPN's single class beyond 65,536 rows is not."""
-    for rows, classes, bounded in ((1 << 16, 1, True), (1 << 20, 80, True), (1 << 20, 16, True),
-                                   ((1 << 16) + 1, 1, False), (1 << 20, 15, False)):  # fmt: skip
+    """A million rows of one class, as an RPN has them, or one for every 16 logits."""
+    few = 1 << 20
+    for rows, classes, bounded in ((few, 1, True), (few * 4, 80, True), (few * 4, 16, True),
+                                   (few + 1, 1, False), (few * 4, 15, False)):  # fmt: skip
         logits = torch.empty(rows, classes, device='meta')
         labels = torch.empty(rows, dtype=torch.int64, device='meta')
         errors = torch.empty(rows, device='meta')
