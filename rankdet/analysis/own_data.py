@@ -65,10 +65,16 @@ def train_own(
         say(line)
     if len(data.findings) > _SHOWN:
         say(f'... and {len(data.findings) - _SHOWN} more in {work_dir / "data/report.txt"}')
-    done = _read_json(work_dir / SUMMARY)
-    if done and done['fingerprint'] == data.fingerprint:
+    begun = _read_json(work_dir / OPTIONS)
+    if begun and begun['data'] != data.fingerprint:
+        raise UserError(
+            f'the data has changed since {work_dir} was begun; choose another --work-dir, or '
+            'delete that one'
+        )
+    if done := _read_json(work_dir / SUMMARY):
         return done
-    write_whole(work_dir / OPTIONS, json.dumps(_stored(options), indent=1))
+    stored = _stored(options) | dict(data=data.fingerprint)
+    write_whole(work_dir / OPTIONS, json.dumps(stored, indent=1))
     config, run = work_dir / CONFIG, work_dir / 'run'
     if config.exists():
         say(f'\n== 2/4  {config} is there already, and is used as it is')
@@ -118,7 +124,7 @@ def _measure(options: OwnOptions, data: OwnData, work_dir: Path, run: Path) -> d
         split=truth.stem.removeprefix('instances_'),
         classes={
             name: dict(
-                objects=data.counts['train'].get(name, 0),
+                objects=data.counts['train']['objects'][name],
                 **{key: _number(values[key]) for key in ('AP', 'oLRP', 'threshold')},
             )
             for name, values in classes.items()
@@ -127,7 +133,6 @@ def _measure(options: OwnOptions, data: OwnData, work_dir: Path, run: Path) -> d
         checkpoint=str(checkpoint),
         minutes_of_training=round(training_seconds(run) / 60, 1),
         options=_stored(options),
-        fingerprint=data.fingerprint,
     )
 
 

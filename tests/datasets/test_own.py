@@ -44,7 +44,7 @@ def test_every_layout_gives_the_same(tmp_path, format, layout):
     assert data.format == format and data.classes == ['cat', 'dog']
     assert data.splits == "are the data's own"
     assert contents(data) == trees.EXPECTED
-    assert data.counts['train'] == dict(images=3, cat=1, dog=2)
+    assert data.counts['train'] == dict(images=3, without=1, objects=dict(cat=1, dog=2))
     assert [line for line in data.findings if 'skipped' in line] == []
     assert read_converted(tmp_path / 'out') == data
     # An empty class, as Roboflow's COCO files begin with, is left out and named.
@@ -61,7 +61,7 @@ def test_copied_images_and_a_second_call(tmp_path, monkeypatch):
         assert convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True) == data
     trees.write(tmp_path / 'data/labels/train/c.txt', f'0 {trees.YOLO[trees.CAT]}\n')
     again = convert_own(tmp_path / 'data', tmp_path / 'out', copy_images=True)
-    assert again.counts['train'] == dict(images=3, cat=2, dog=2)
+    assert again.counts['train'] == dict(images=3, without=0, objects=dict(cat=2, dog=2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'out']
 
 
@@ -91,6 +91,13 @@ def test_held_out_images_depend_on_their_names_and_the_seed_alone(tmp_path):
     assert len(held_out(root, val_share=0.35)[0]) == 7
     more, _ = held_out(flat(tmp_path / 'more', 25))  # the draw of 20 to 24 moves no other image
     assert len(more) == 5 and len(val - more) <= len({f'{n}' for n in range(20, 25)} & more)
+
+
+def test_a_class_may_have_any_name(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data', names='names: [images, without]\n')
+    data = convert_own(tmp_path / 'data')
+    assert data.counts['train']['objects'] == dict(images=1, without=2)
+    assert 'images without objects' in data.summary()
 
 
 def test_a_missing_validation_split(tmp_path):
@@ -348,4 +355,4 @@ def test_real_photos(tmp_path):
         assert counts['images'] == len(names)
         written = sum(text.count('<object>') for text in texts)
         left_out = sum(name in line for name in names for line in data.findings)
-        assert sum(counts[name] for name in data.classes) == written - left_out
+        assert sum(counts['objects'].values()) == written - left_out

@@ -31,7 +31,7 @@ def squares(tmp_path):
 def test_from_photos_to_pictures(tool, squares, tmp_path):
     done = tool('train_own', squares, *SMALL, '--work-dir', 'mine')
     assert done.status == 0, done.err
-    assert 'YOLO text, 1 classes; splits are made here: 20% of the images are held out' in done.out
+    assert 'YOLO text, 1 class; splits are made here: 20% of the images are held out' in done.out
     left = tmp_path / 'mine'
     for name in ('run/detections.jpg', 'run/precision_recall.png', 'run/training.png'):
         assert Image.open(left / name).size[0] > 300
@@ -45,9 +45,11 @@ def test_from_photos_to_pictures(tool, squares, tmp_path):
     again = tool('train_own', squares, *SMALL, '--work-dir', 'mine')
     assert again.status == 0 and '3/4' not in again.out and again.out.endswith(as_text(summary))
 
-    # The command that it prints works, though a folder's name has a blank.
     other = tool('train_own', squares, *SMALL, '--work-dir', 'mine', '--loss', 'focal')
     assert other.status == 1 and 'mine was begun with another loss' in other.err
+    (squares / '0.txt').write_text('')
+    other = tool('train_own', squares, *SMALL, '--work-dir', 'mine')
+    assert other.status == 1 and 'the data has changed since mine was begun' in other.err
     shown = tool(
         'image_demo',
         *(squares / '0.png', '--config', 'mine/config.py', '--out-dir', 'drawn'),

@@ -135,7 +135,9 @@ def _read_record(
         size = decode_size(found[0])
         stated = (image.get('width', size[0]), image.get('height', size[1]))
         if stated != size:
-            raise Unusable(f'is {size[0]} x {size[1]}, not {stated[0]} x {stated[1]} as stated')
+            raise Unusable(
+                f'is {size[0]} x {size[1]}, not {stated[0]!r:.20} x {stated[1]!r:.20} as stated'
+            )
     except Unusable as problem:
         record.findings.append(Finding('image skipped', where, str(problem)))
         return record

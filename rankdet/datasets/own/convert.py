@@ -40,7 +40,8 @@ class OwnData:
         source: The folder that was converted.
         format: 'VOC XML', 'COCO JSON' or 'YOLO text'.
         classes: Class names, in the order of their labels.
-        counts: For each split the number of ``images`` and of objects by class name.
+        counts: For each split the number of ``images``, of those ``without`` objects, and of
+            ``objects`` by class name.
         splits: In words, where the splits come from.
         fingerprint: Changes with any file of the source and any option.
         findings: Everything that was left out, clipped or doubtful; also in ``report.txt``.
@@ -51,7 +52,7 @@ class OwnData:
     source: str
     format: str
     classes: list[str]
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict]
     splits: str
     fingerprint: str
     findings: list[str] = field(default_factory=list)
@@ -62,12 +63,15 @@ class OwnData:
 
     def summary(self) -> str:
         """Classes and counts, a line each."""
-        width = max(map(len, ('images', *self.classes)))
-        lines = [f'{self.format}, {len(self.classes)} classes; splits {self.splits}']
+        splits = self.counts.values()
+        rows = [('images', [counts['images'] for counts in splits])]
+        rows += [(name, [counts['objects'][name] for counts in splits]) for name in self.classes]
+        rows += [('images without objects', [counts['without'] for counts in splits])]
+        width = max(len(name) for name, _ in rows)
+        classes = f'{len(self.classes)} class{"es" if len(self.classes) > 1 else ""}'
+        lines = [f'{self.format}, {classes}; splits {self.splits}']
         lines.append(' ' * width + ''.join(f'{split:>9}' for split in self.counts))
-        for name in ('images', *self.classes):
-            numbers = (counts.get(name, 0) for counts in self.counts.values())
-            lines.append(f'{name:<{width}}' + ''.join(f'{number:>9,}' for number in numbers))
+        lines += [f'{name:<{width}}' + ''.join(f'{n:>9,}' for n in row) for name, row in rows]
         return '\n'.join(lines)
 
 
@@ -153,8 +157,12 @@ def convert_own(
     for split, members in splits.items():
         content = _coco(members, classes, tree.root, f'{name}, {split}')
         contents[split] = content
-        objects = Counter(r.objects[i][0] for r in members for i in range(len(r.objects)))
-        made.counts[split] = dict(images=len(members), **{c: objects[c] for c in classes})
+        objects = Counter(name for record in members for name, *_ in record.objects)
+        made.counts[split] = dict(
+            images=len(members),
+            without=sum(not record.objects for record in members),
+            objects={name: objects[name] for name in classes},
+        )
     if out is not None:
         files = {r.path for members in splits.values() for r in members} if copy_images else ()
         _write(out, made, contents, sorted(files), tree.root, progress)

@@ -185,7 +185,8 @@ def _is_label(path: Path) -> bool:
     """Whether the first line is one of numbers."""
     try:
         with path.open(encoding='utf-8-sig') as file:
-            values = next((line.split() for line in file if line.strip()), [])
+            lines = file.read(4096).splitlines()
+        values = next((line.split() for line in lines if line.strip()), [])
         return len([float(value) for value in values]) >= 5
     except (OSError, ValueError):
         return False
