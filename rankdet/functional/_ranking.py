@@ -87,7 +87,7 @@ class Ranking:
 
     @cached_property
     def num_negatives(self) -> Tensor:
-        """|N|, trivial negatives included."""
+        """The number of negatives, trivial negatives included."""
         return self._processes.sum(self._inputs.is_negative.count_nonzero())
 
     def positives_above(self, weights: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ def approx_ap_loss(
         \ell = -\log(\widetilde{AP} + \epsilon) \text{ or } 1 - \widetilde{AP}
 
     A comparison for :func:`ap_loss`, not a substitute: it is not convex and may stop at a bad
-    ranking of separable data. Costs O(|P| (|P| + |N|)) in time and bounded memory. All scores are
-    ranked together, infinite ones as huge ones. Without positives a zero connected to the graph.
+    ranking of separable data. Costs :math:`O(|P| (|P| + |N|))` in time and bounded memory. All
+    scores are ranked together, infinite ones as huge ones. Without positives a zero connected to
+    the graph.
 
     Args:
         logits: scores, any shape.

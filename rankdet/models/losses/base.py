@@ -89,9 +89,9 @@ class RankingLoss(nn.Module):
     def box_normaliser(self, num_positives: int | Tensor, like: Tensor) -> float | Tensor:
         """What the sum of the box loss over ``num_positives`` is divided by: ``max(1, |P|)``.
 
-        With ``scope='global'`` |P| counts the positives of all processes, divided by the number
-        of processes, because DistributedDataParallel averages gradients. A number that is a tensor
-        stays one, and nobody waits for it.
+        With ``scope='global'`` the number counts the positives of all processes, divided by the
+        number of processes, because DistributedDataParallel averages gradients. A number that is a
+        tensor stays one, and nobody waits for it.
         """
         if isinstance(num_positives, Tensor):
             return num_positives.clamp(min=1)
