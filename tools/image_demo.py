@@ -8,17 +8,16 @@ The pictures with boxes on them go to --out-dir, with the boxes as text in detec
 """
 
 import argparse
-import json
-from pathlib import Path
 
 from rankdet.engine.errors import one_line_errors
+from rankdet.untrusted import read_json
 
 
 def read_score(text: str) -> float | dict[str, float]:
     if not text.endswith('.json'):
         return float(text)
     try:
-        scores = json.loads(Path(text).read_text())
+        scores = read_json(text)
         return {str(name): float(score) for name, score in scores.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise argparse.ArgumentTypeError(f'{text} gives no scores by class: {error}') from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from rankdet.untrusted import Refused, read_json, refuse_outside
 
 from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
 from .official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
@@ -96,6 +97,11 @@ def check_coco_file(
     if content is None:
         return None
     images, annotations = content['images'], content.get('annotations', [])
+    try:
+        refuse_outside((image['file_name'] for image in images), str(ann_file))
+    except Refused as error:
+        report.stop(ann_file, str(error).removeprefix(f'{ann_file} '))
+        return None
     report.parts.append(f'{ann_file}: {len(images)} images, {len(annotations)} objects')
     check_count(report, ann_file, len(images), source.expected, source.annotations, options)
     if annotated and not annotations:
@@ -152,9 +158,9 @@ _FIELDS = {
 def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | None:
     """The content, or None where it is not even in the format."""
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError, RecursionError) as error:
-        what = f'is no JSON, perhaps cut short ({path.stat().st_size} bytes: {error})'
+        content = read_json(path)
+    except (Refused, OSError) as error:
+        what = str(error).removeprefix(f'{path} ')
         report.stop(path, _join(what, source.annotations))
         return None
     for key, needed in _FIELDS.items():

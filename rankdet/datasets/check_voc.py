@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rankdet.untrusted import leaves_folder
+
 from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
 from .official import VOC_CLASSES, VOC_SPLITS
 from .voc_files import Unusable, parse_xml, read_box, read_list
@@ -47,6 +49,9 @@ def check_voc_split(
         stems = read_list(listing)
     except Unusable as problem:
         report.stop(listing, f'{problem}; {archive}')
+        return
+    if odd := [stem for stem in stems if '/' in stem or '\\' in stem or leaves_folder(stem)]:
+        report.stop(listing, f'has {len(odd)} names that are no plain ones: {some(odd)}; {archive}')
         return
     if twice := [stem for stem, times in Counter(stems).items() if times > 1]:
         report.stop(listing, f'names {len(twice)} images more than once: {some(twice)}; {archive}')

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from rankdet.untrusted import read_json
+
 from .voc import Progress, write_whole
 
 __all__ = ['split_val2014']
@@ -58,10 +60,7 @@ def split_val2014(
 
 
 def _load(path: str | os.PathLike) -> dict:
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is no JSON, perhaps cut short: {error}') from None
+    content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
         raise ValueError(f'{path} is not in COCO format: it has no images and annotations')
     return content

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from xml.parsers import expat
+
+from rankdet.untrusted import Refused, check_pixels, limit, read_xml
 
 
 class Unusable(Exception):
@@ -22,21 +23,13 @@ def read_list(path: Path) -> list[str]:
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
-    """Parse an annotation; a document type, the door to entity bombs, is refused unread."""
-
-    def refuse(*_):
-        raise Unusable('declares a document type (DOCTYPE), which is refused')
-
+    """Parse an annotation; what is too large or declares a document type is refused."""
     try:
-        content = path.read_bytes()
-        guard = expat.ParserCreate()
-        guard.StartDoctypeDeclHandler = refuse
-        guard.Parse(content, True)
-        return ElementTree.fromstring(content)
+        return read_xml(path)
     except OSError as error:
-        raise Unusable(f'cannot be read ({error.strerror})') from error
-    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise Unusable(f'is no valid XML ({error})') from error
+        raise Unusable(f'cannot be read ({error.strerror or "there is no such file"})') from error
+    except Refused as error:
+        raise Unusable(str(error).removeprefix(f'{path} ')) from error
 
 
 def text_of(element: ElementTree.Element, path: str) -> str:
@@ -94,8 +87,12 @@ def header_size(path: Path) -> tuple[int, int]:
 def _image_size(path: Path, decode: bool) -> tuple[int, int]:
     from PIL import Image
 
+    if Image.MAX_IMAGE_PIXELS is not None:  # ours is the limit, where it is the higher one
+        pixels = limit('RANKDET_MAX_MEGAPIXELS') * 10**6
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels)
     try:
         with Image.open(path) as image:
+            check_pixels(*image.size)
             if decode:
                 image.load()
             # Of a PNG all is decoded in search of EXIF that does not come before its pixels.
@@ -103,7 +100,7 @@ def _image_size(path: Path, decode: bool) -> tuple[int, int]:
             exif = {} if hidden else image.getexif()
             on_its_side = exif.get(0x0112, 1) in (5, 6, 7, 8)
             return image.size[::-1] if on_its_side else image.size
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Refused) as error:
         raise Unusable(f'image is too large ({error})') from error
     except Exception as error:  # decoders raise almost anything on damaged files
         how = 'decoded' if decode else 'opened'

@@ -15,8 +15,10 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from rankdet.untrusted import coco_bytes
+
 from .errors import UserError
-from .weights_only import only_weights
+from .weights_only import RUN_CODE, only_weights, runs_code
 
 _LONGEST_CATEGORIES = 2**24  # bytes; LVIS, with 1,203 described classes, needs less than a tenth
 
@@ -51,6 +53,8 @@ def check_data(cfg: Config, modes: tuple[str, ...]) -> None:
                     f'{mode}_evaluator ({evaluator.type}): annotation file {path} does not exist; '
                     'it is usually the one of the data loader: set both'
                 )
+            if path and _is_local(path) and path.endswith('.json'):
+                coco_bytes(path)
 
 
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -96,6 +100,12 @@ def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
         path = osp.join(root, folder) if isinstance(folder, str) else ''
         if path and _is_local(path) and not osp.isdir(path):
             raise UserError(f'{where}: folder {path} ({key}) does not exist; {_remedy(root)}')
+    for pickled in (ann_file, dataset.get('proposal_file') or ''):
+        if pickled.endswith(('.pkl', '.pickle')) and not runs_code():
+            raise UserError(
+                f'{where}: {pickled} is a pickle, which may run any code when it is read; write it '
+                f'as JSON, or, if you trust who made it, set {RUN_CODE}=1'
+            )
     classes = dataset_classes(dataset)
     if classes is None:
         return
@@ -145,7 +155,7 @@ def naming_empty_images(cfg: Config) -> Iterator[None]:
 
 def coco_categories(path: str) -> list[str]:
     """Category names of a COCO file, without reading the rest of what may be half a gigabyte."""
-    data = Path(path).read_bytes()
+    data = coco_bytes(path)
     if not data.rstrip().endswith(b'}'):
         raise UserError(f'annotation file {path} is cut short or no JSON object; write it again')
     decoder = json.JSONDecoder()
@@ -154,7 +164,7 @@ def coco_categories(path: str) -> list[str]:
         try:
             value, _ = decoder.raw_decode(tail.decode('utf-8', errors='replace'))
             return [str(category['name']) for category in value]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     raise UserError(f'annotation file {path} has no list "categories": it is not in COCO format')
 

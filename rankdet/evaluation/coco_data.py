@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rankdet.untrusted import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +82,6 @@ class Detections:
             boxes=self.boxes[index],
             scores=self.scores[index],
         )
-
-
-def read_json(source: str | os.PathLike, what: str) -> Any:
-    """The content of a JSON file; what is not JSON is a ValueError that names the file."""
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f'{what} {str(path)!r} does not exist')
-    with path.open(encoding='utf-8') as file:
-        try:
-            return json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            size = path.stat().st_size
-            raise ValueError(f'{what} {str(path)!r} ({size} bytes) is not JSON: {error}') from None
 
 
 def load_ground_truth(

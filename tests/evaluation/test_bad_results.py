@@ -124,9 +124,9 @@ def test_file_that_is_not_json(tmp_path, content):
     path = tmp_path / 'results.json'
     path.write_bytes(content.encode('latin1'))
     gt = load_ground_truth(GT)
-    with pytest.raises(ValueError, match=r"results '.*results.json' \(\d+ bytes\) is not JSON"):
+    with pytest.raises(ValueError, match=r'results .*results\.json.*(is not JSON|is empty)'):
         load_detections(path, gt)
-    with pytest.raises(FileNotFoundError, match=r'results .*absent.json. does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'results .*absent\.json.? does not exist'):
         load_detections(tmp_path / 'absent.json', gt)
 
 

@@ -1,0 +1,23 @@
+"""Files that strangers wrote: limits first, clear refusals, nothing run, nothing touched outside.
+
+Everything here raises :class:`Refused`, a ValueError that names the file and the reason. Needs
+neither torch nor MMDetection. docs/safety.md lists what is refused and how to move the limits.
+"""
+
+from rankdet.untrusted.archives import unpack
+from rankdet.untrusted.coco import coco_bytes
+from rankdet.untrusted.documents import read_json, read_xml
+from rankdet.untrusted.limits import Refused, check_pixels, limit
+from rankdet.untrusted.names import leaves_folder, refuse_outside
+
+__all__ = [
+    'Refused',
+    'check_pixels',
+    'coco_bytes',
+    'leaves_folder',
+    'limit',
+    'read_json',
+    'read_xml',
+    'refuse_outside',
+    'unpack',
+]

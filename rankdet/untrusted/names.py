@@ -1,0 +1,43 @@
+"""File names that annotations give: they must stay in the folder that they belong to."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+
+from .limits import Refused
+
+#: Set to 1 where annotations may name files anywhere on this machine.
+OUTSIDE = 'RANKDET_ALLOW_OUTSIDE_FILES'
+
+
+def leaves_folder(name: str) -> bool:
+    r"""Whether a file name, joined to a folder, may lie outside of it, on any system.
+
+    >>> [leaves_folder(n) for n in ('a/b.jpg', 'a/../b.jpg', '../b.jpg', '/b.jpg', 'C:\\b.jpg')]
+    [False, False, True, True, True]
+    """
+    path = posixpath.normpath(name.replace('\\', '/'))
+    climbs = path == '..' or path.startswith('../')
+    return climbs or path.startswith('/') or '\0' in name or bool(re.match('[A-Za-z]:', name))
+
+
+def refuse_outside(names: Iterable[str], where: str) -> None:
+    """Refuse file names that leave their folder, unless ``RANKDET_ALLOW_OUTSIDE_FILES=1``.
+
+    Args:
+        names: as the annotations give them.
+        where: the annotation file, for the message.
+
+    Raises:
+        Refused: names the first of them, how many there are, and the remedy.
+    """
+    outside = [name for name in names if leaves_folder(name)]
+    if outside and os.environ.get(OUTSIDE) != '1':
+        raise Refused(
+            f'{where} names {len(outside)} files outside of its folder of images, such as '
+            f'{outside[0]!r}; write names relative to that folder, or, if files anywhere on this '
+            f'machine may be read, set {OUTSIDE}=1'
+        )
