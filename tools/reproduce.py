@@ -103,9 +103,10 @@ def _list(args: argparse.Namespace, papers: list) -> None:
 
 
 def _show(args: argparse.Namespace, papers: list) -> None:
-    from rankdet.analysis.paper_tables import find_tables, format_tables, with_results
+    from rankdet.analysis.paper_tables import find_tables, with_results
     from rankdet.analysis.reproduce.records import as_ours, read_results
     from rankdet.analysis.reproduce.run import results_file
+    from rankdet.analysis.reproduce.show import format_tables
 
     results = read_results(results_file(args.work_dir))
     ours = {address: as_ours(entry) for address, entry in results.items() if entry['metrics']}

@@ -6,10 +6,7 @@ ours once they are measured. A cell that the paper prints but that the texts hav
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -19,23 +16,18 @@ from typing import Any
 
 from mmengine.fileio import load
 
-from .reproduce.columns import decimals
-
 __all__ = [
-    *('FORMATS', 'Paper', 'Row', 'Table', 'find_rows', 'find_tables', 'format_tables'),
-    *('markdown_table', 'read_metafile', 'read_papers', 'with_results'),
+    *('Paper', 'Row', 'Table', 'find_rows', 'find_tables', 'read_metafile', 'read_papers'),
+    'with_results',
 ]
 
 METAFILE = 'metafile.yml'
-FORMATS = ('markdown', 'csv', 'json')
 #: What a number of ours has to come with, or its cell stays blank.
 PROVENANCE = ('Command', 'Seed', 'Device', 'Commit', 'Date', 'Versions')
 #: Where VOC and COCO are measured; the last two by a server, which has their annotations.
 TEST_SETS = ('VOC2007 test', 'COCO minival', 'VOC2012 test', 'COCO test-dev')
 #: What can measure a row: tools/<name>.py.
 TOOLS = ('test', 'robustness')
-_LOST = '†'
-_LOST_NOTE = f'{_LOST} printed in the paper, lost in the texts at hand.'
 
 
 @dataclass(frozen=True)
@@ -209,112 +201,6 @@ def with_results(table: Table, results: Mapping[str, Mapping[str, Any]]) -> Tabl
     """A table with results put in by address, each as a metafile's ``Ours`` has it."""
     rows = (replace(row, ours=results.get(row.address, row.ours)) for row in table.rows)
     return replace(table, rows=tuple(rows))
-
-
-def format_tables(tables: Iterable[Table], style: str = 'markdown') -> str:
-    """Tables with the paper's numbers, ours and the difference, ready to print.
-
-    Args:
-        tables: What to show.
-        style: 'markdown', 'csv' (one header for each table) or 'json' (a list).
-
-    Raises:
-        ValueError: The style is another.
-    """
-    tables = list(tables)
-    if style == 'markdown':
-        return '\n\n'.join(map(_page, tables))
-    if style == 'csv':
-        return '\n\n'.join(map(_csv, tables))
-    if style == 'json':
-        return json.dumps(list(map(_as_dict, tables)), indent=2, allow_nan=False)
-    raise ValueError(f'style must be one of {FORMATS}, got {style!r}')
-
-
-def markdown_table(table: Table) -> str:
-    """A Markdown table: after each column of the paper ours, with the difference in brackets.
-
-    What is not measured, or not printed, stays blank; what the texts have lost is marked. A table
-    that no paper has shows our numbers alone.
-
-    >>> row = Row('p', 't', 'a', 'delta = 1', columns=('AP',), paper={'AP': 53.1})
-    >>> print(markdown_table(Table('p', 't', 'A table', ('AP',), (row,))))
-    |           |   AP | ours |
-    | --------- | ---: | ---: |
-    | delta = 1 | 53.1 |      |
-    """
-    shown = slice(None) if table.in_a_paper else slice(1, None)
-    names = [(column, 'ours') if table.in_a_paper else ('', column) for column in table.columns]
-    header = ['', *(cell for pair in names for cell in pair[shown])]
-    body = [
-        [row.label, *(cell for c in table.columns for cell in _two_cells(row, c)[shown])]
-        for row in table.rows
-    ]
-    cells = [[cell.replace('|', r'\|') for cell in line] for line in [header, *body]]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [
-        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]
-        for line in cells
-    ]
-    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    text = '\n'.join(f'| {" | ".join(line)} |' for line in [lines[0], rule, *lines[1:]])
-    return f'{text}\n\n{_LOST_NOTE}' if any(row.lost for row in table.rows) else text
-
-
-def _page(table: Table) -> str:
-    parts = [f'### {table.address}: {table.title}']
-    parts += [part for part in (table.source, table.notes.strip()) if part]
-    parts.append(markdown_table(table))
-    for row in table.rows:
-        if row.ours:
-            facts = [f'{key.lower()} {row.ours[key]}' for key in PROVENANCE if key in row.ours]
-            parts.append(f'{row.label}: {"; ".join(facts)}')
-    return '\n\n'.join(parts)
-
-
-def _two_cells(row: Row, column: str) -> tuple[str, str]:
-    printed, ours, difference = _cell(row, column)
-    digits = decimals(column)
-    left = _LOST if column in row.lost else '' if printed is None else f'{printed:.{digits}f}'
-    right = '' if ours is None else f'{ours:.{digits}f}'
-    return left, right if difference is None else f'{right} ({difference:+.{digits}f})'
-
-
-def _cell(row: Row, column: str) -> tuple[float | None, float | None, float | None]:
-    """The paper's number, ours, and how much ours is above it, as far as they are printed."""
-    printed, ours = row.paper.get(column), row.measured.get(column)
-    if printed is None or ours is None:
-        return printed, ours, None
-    digits = decimals(column)
-    return printed, ours, round(round(ours, digits) - printed, digits) + 0.0  # + 0.0: no -0.0
-
-
-def _csv(table: Table) -> str:
-    kinds = ('paper', 'ours', 'difference')
-    header = ['row', 'label', *(f'{column} {kind}' for column in table.columns for kind in kinds)]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow([*header, 'lost', *map(str.lower, PROVENANCE)])
-    for row in table.rows:
-        numbers = [value for column in table.columns for value in _cell(row, column)]
-        source = [(row.ours or {}).get(key, '') for key in PROVENANCE]
-        writer.writerow([row.address, row.label, *numbers, ' '.join(row.lost), *source])
-    return file.getvalue().rstrip('\n')
-
-
-def _as_dict(table: Table) -> dict:
-    kinds = ('paper', 'ours', 'difference')
-    rows = [
-        dict(
-            row=row.address,
-            label=row.label,
-            numbers={column: dict(zip(kinds, _cell(row, column))) for column in table.columns},
-            lost=list(row.lost),
-            provenance={k: row.ours[k] for k in PROVENANCE if k in row.ours} if row.ours else None,
-        )
-        for row in table.rows
-    ]
-    return dict(table=table.address, title=table.title, source=table.source, rows=rows)
 
 
 def _table(folder: str, entry: Any, models: Mapping[str, str], path: Path) -> Table:

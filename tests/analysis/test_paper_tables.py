@@ -8,17 +8,15 @@ from copy import deepcopy
 import pytest
 from mmengine.fileio import dump
 
-from rankdet.analysis import paper_tables
 from rankdet.analysis.paper_tables import (
     find_rows,
     find_tables,
-    format_tables,
-    markdown_table,
     read_metafile,
     read_papers,
     with_results,
 )
-from rankdet.analysis.reproduce.columns import table_values, unfilled
+from rankdet.analysis.reproduce.columns import decimals, table_values, unfilled
+from rankdet.analysis.reproduce.show import format_tables, markdown_table
 
 OURS = dict(
     Metrics={'AP': 52.84, 'rho': 0.46},
@@ -251,4 +249,4 @@ def test_what_fills_a_column():
         'DeepFool': 16.4322,
     }
     assert unfilled(metrics, [*columns, 'AP90']) == ['VOC', 'AP90']
-    assert [paper_tables.decimals(name) for name in ('AP', 'rho')] == [1, 2]
+    assert [decimals(name) for name in ('AP', 'rho')] == [1, 2]

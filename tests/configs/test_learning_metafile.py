@@ -8,9 +8,10 @@ import pytest
 from mmengine.fileio import load as read_yaml
 
 from rankdet.analysis.learning import COLUMNS, SCENES
-from rankdet.analysis.paper_tables import format_tables, read_metafile
+from rankdet.analysis.paper_tables import read_metafile
 from rankdet.analysis.reproduce.own_data import OWN_DATA
 from rankdet.analysis.reproduce.records import read_results
+from rankdet.analysis.reproduce.show import format_tables
 from tests.configs.zoo import CONFIGS, ROOT, load
 
 FOLDER = CONFIGS / 'learning'

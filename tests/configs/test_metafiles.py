@@ -12,7 +12,8 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.fileio import load as read_yaml
 
-from rankdet.analysis.paper_tables import format_tables, read_metafile
+from rankdet.analysis.paper_tables import read_metafile
+from rankdet.analysis.reproduce.show import format_tables
 from rankdet.functional.dr import dr_lambdas
 from tests.configs.zoo import CONFIGS, PAPERS, ROOT, load
 
