@@ -13,14 +13,12 @@ interrupted, or shows what it left.
 import argparse
 from pathlib import Path
 
+from rankdet.analysis.own_model import BACKBONES, DETECTORS, LOSSES
+from rankdet.datasets.own.convert import FORMATS
 from rankdet.engine.errors import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
-    import rankdet.plugin  # noqa: F401, before any import of MMDetection
-    from rankdet.analysis.own_model import BACKBONES, DETECTORS, LOSSES
-    from rankdet.datasets.own.convert import FORMATS
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,6 +53,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = vars(parse_args())
     with one_line_errors():
+        import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.analysis.own_config import OwnOptions
         from rankdet.analysis.own_data import as_text, train_own
         from rankdet.evaluation.progress import StderrProgress
