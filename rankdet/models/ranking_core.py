@@ -7,10 +7,19 @@ these are flat rows, everything that follows is the same for all of them and sta
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
-from mmdet.models.losses import CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
+from mmdet.models.losses import (
+    BoundedIoULoss,
+    CIoULoss,
+    DIoULoss,
+    EIoULoss,
+    GIoULoss,
+    IoULoss,
+    SIoULoss,
+)
 from torch import Tensor, nn
 
 from rankdet.models.host_constants import ConstantsMadeOnDevice
@@ -19,6 +28,7 @@ from rankdet.models.losses import RankingLoss
 # 1 - IoU lies in [0, 1]. The errors of these measures reach 2 (a little more with the aspect
 # terms of CIoU, EIoU and SIoU), so the paper halves them: (1 - GIoU) / (2 (1 - tau)).
 _SIGNED_IOU_LOSSES = (GIoULoss, DIoULoss, CIoULoss, EIoULoss, SIoULoss)
+_IOU_LOSSES = (IoULoss, BoundedIoULoss, *_SIGNED_IOU_LOSSES)
 
 
 class Rows(NamedTuple):
@@ -167,53 +177,73 @@ def localisation_errors(
     return errors / (loss_bbox.loss_weight * span * (1.0 - tau))
 
 
+def compares_corners(loss_cls: nn.Module, loss_bbox: nn.Module) -> bool:
+    """Whether ``loss_bbox`` takes the corners of boxes, and deltas mean nothing to it."""
+    return isinstance(loss_bbox, _IOU_LOSSES) or getattr(loss_cls, 'needs_loc_errors', False)
+
+
 def check_losses(head: nn.Module, loss_cls: nn.Module, loss_bbox: nn.Module) -> None:
     """Refuse a pair of losses that this head could not train with, before training starts.
+
+    The losses are tried on copies: some of them keep statistics of what they see.
 
     Raises:
         ValueError: names the head, the loss and the remedy.
     """
     name, cls_name, box_name = (type(m).__name__ for m in (head, loss_cls, loss_bbox))
-    if isinstance(loss_cls, RankingLoss):
-        if not loss_cls.needs_loc_errors:
-            return
-        remedy = (
-            "use loss_bbox=dict(_delete_=True, type='GIoULoss') or "
-            "dict(_delete_=True, type='IoULoss', mode='linear'), with reg_decoded_bbox=True"
+    if isinstance(loss_cls, RankingLoss) and loss_cls.needs_loc_errors:
+        _check_errors(f'{name}: {cls_name}', loss_cls, loss_bbox)
+    decodes = getattr(head, 'reg_decoded_bbox', True)  # FoveaBox's head does so as needed
+    if head.adapts and compares_corners(loss_cls, loss_bbox) and not decodes:
+        raise ValueError(
+            f'{name}: {box_name} compares decoded boxes; set reg_decoded_bbox=True beside it'
         )
-        corners = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 3.0, 3.0]])
-        try:
-            shape = loss_bbox(corners, corners + 1, reduction_override='none').shape
-        except Exception as error:
-            shape = f'an error: {error}'
-        if shape != (3,):
-            raise ValueError(
-                f'{name}: {cls_name} needs one localisation error per box, but {box_name} gives '
-                f'{tuple(shape) if isinstance(shape, torch.Size) else shape}; {remedy}'
-            )
-        if isinstance(loss_bbox, IoULoss) and loss_bbox.mode != 'linear':
-            raise ValueError(
-                f'{name}: {cls_name} needs errors 1 - IoU, but {box_name} has '
-                f'mode={loss_bbox.mode!r}; {remedy}'
-            )
-        if not loss_bbox.loss_weight > 0:
-            raise ValueError(f'{name}: the loss_weight of {box_name} must be > 0 for {cls_name}')
-        if not getattr(head, 'reg_decoded_bbox', True):
-            raise ValueError(f'{name}: {cls_name} measures decoded boxes; {remedy}')
-        return
+    if not isinstance(loss_cls, RankingLoss):
+        _check_stock(name, head, loss_cls)
+
+
+def _check_errors(who: str, loss_cls: RankingLoss, loss_bbox: nn.Module) -> None:
+    box_name = type(loss_bbox).__name__
+    remedy = (
+        "use loss_bbox=dict(_delete_=True, type='GIoULoss') or "
+        "dict(_delete_=True, type='IoULoss', mode='linear'), with reg_decoded_bbox=True"
+    )
+    corners = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 3.0, 3.0]])
+    try:
+        shape = deepcopy(loss_bbox)(corners, corners + 1, reduction_override='none').shape
+    except Exception as error:
+        shape = f'an error: {error}'
+    if shape != (3,):
+        raise ValueError(
+            f'{who} needs one localisation error per box, but {box_name} gives '
+            f'{tuple(shape) if isinstance(shape, torch.Size) else shape}; {remedy}'
+        )
+    if isinstance(loss_bbox, IoULoss) and loss_bbox.mode != 'linear':
+        raise ValueError(
+            f'{who} needs errors 1 - IoU, but {box_name} has mode={loss_bbox.mode!r}; {remedy}'
+        )
+    if not loss_bbox.loss_weight > 0:
+        raise ValueError(
+            f'{who} needs {box_name} with loss_weight > 0, got {loss_bbox.loss_weight}'
+        )
+
+
+def _check_stock(name: str, head: nn.Module, loss_cls: nn.Module) -> None:
     channels = head.cls_out_channels
-    labels = torch.arange(channels + 1).clamp(max=head.num_classes)
+    labels = torch.arange(head.num_classes + 1)
     try:
         with torch.no_grad():
-            value = loss_cls(
+            value = deepcopy(loss_cls)(
                 torch.zeros(len(labels), channels), labels, torch.ones(len(labels)), avg_factor=1.0
             )
-        if not (isinstance(value, Tensor) and value.numel() == 1):
+        values = value.values() if isinstance(value, dict) else [value]
+        if not all(isinstance(value, Tensor) and value.numel() == 1 for value in values):
             raise TypeError('it gives no scalar')
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f'{name} cannot take loss_cls={cls_name}: called with logits {len(labels), channels}, '
-            f'labels, weights and avg_factor it failed ({reason}). Use one of rankdet (APLoss, '
-            'AUCLoss, aLRPLoss, DRLoss, OHEMCrossEntropyLoss, ...), FocalLoss or CrossEntropyLoss'
+            f'{name} cannot take loss_cls={type(loss_cls).__name__}: called with logits '
+            f'{len(labels), channels}, labels, weights and avg_factor it failed ({reason}). Use '
+            'one of rankdet (APLoss, AUCLoss, aLRPLoss, DRLoss, OHEMCrossEntropyLoss, ...), '
+            'FocalLoss or CrossEntropyLoss'
         ) from error

@@ -20,5 +20,5 @@ class RankRetinaHead(RankingAnchorMixin, RetinaHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
-    def classifiers(self) -> list[nn.Conv2d]:
+    def classifiers(self) -> list[nn.Module]:
         return [self.retina_cls]

@@ -20,7 +20,7 @@ class RankRPNHead(RankingAnchorMixin, RPNHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
-    def classifiers(self) -> list[nn.Conv2d]:
+    def classifiers(self) -> list[nn.Module]:
         return [self.rpn_cls]
 
     def loss_by_feat(self, *args, **kwargs) -> dict:

@@ -6,22 +6,20 @@ import torch
 from mmdet.models.losses import FocalLoss
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import get_box_tensor
-from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
-from rankdet.models.losses import RankingLoss
-from rankdet.models.ranking_core import Rows, check_losses, ranking_losses
+from rankdet.models.ranking_core import Rows, ranking_losses
+from rankdet.models.ranking_head import RankingHead
 
 
 @MODELS.register_module()
-class RankShared2FCBBoxHead(Shared2FCBBoxHead):
+class RankShared2FCBBoxHead(RankingHead, Shared2FCBBoxHead):
     """Faster R-CNN's box head whose ``loss_cls`` may be a ranking loss.
 
-    Takes all arguments of :class:`mmdet.models.Shared2FCBBoxHead`. With softmax cross-entropy it
-    gives exactly what the stock head gives. With a ranking loss by sigmoid, and with FocalLoss, it
-    has one channel per class and scores by a sigmoid; the stock head would add a background
-    channel and score by a softmax that such a loss never trained.
+    Takes all arguments of :class:`mmdet.models.Shared2FCBBoxHead`. With a stock loss it gives
+    exactly what the stock head gives, but for FocalLoss: with that, as with a ranking loss by
+    sigmoid, it has one channel per class and scores by a sigmoid; the stock head would add a
+    background channel and score by a softmax that such a loss never trained.
 
     The ranking covers all proposals of the batch: ``train_cfg.rcnn.sampler`` should be
     ``dict(type='PseudoSampler')``, as in the aLRP paper.
@@ -30,12 +28,15 @@ class RankShared2FCBBoxHead(Shared2FCBBoxHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.use_sigmoid_cls = (
-            self.loss_cls.use_sigmoid if self.ranks else isinstance(self.loss_cls, FocalLoss)
-        )
-        self.cls_out_channels = self.num_classes + (not self.use_sigmoid_cls)
+    @property
+    def adapts(self) -> bool:
+        return self.ranks or isinstance(self.loss_cls, FocalLoss)
+
+    def fit_channels(self) -> None:
+        self.use_sigmoid_cls, self.cls_out_channels = False, self.num_classes + 1
+        if self.custom_cls_channels:
+            self.cls_out_channels = self.loss_cls.get_cls_channels(self.num_classes)
+        super().fit_channels()
         if self.use_sigmoid_cls:
             predictor = dict(self.cls_predictor_cfg)
             predictor.update(in_features=self.cls_last_dim, out_features=self.num_classes)
@@ -43,18 +44,9 @@ class RankShared2FCBBoxHead(Shared2FCBBoxHead):
             # The host asks the loss how to turn logits into scores.
             self.loss_cls.custom_cls_channels = True
             self.loss_cls.get_activation = sigmoid_scores
-        check_losses(self, self.loss_cls, self.loss_bbox)
 
-    @property
-    def ranks(self) -> bool:
-        """Whether ``loss_cls`` must see the whole batch at once."""
-        return isinstance(self.loss_cls, RankingLoss)
-
-    def init_weights(self) -> None:
-        super().init_weights()
-        if self.use_sigmoid_cls:
-            prior = getattr(self.loss_cls, 'prior_prob', RankingLoss.prior_prob)
-            nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(prior))
+    def classifiers(self) -> list[nn.Module]:
+        return [self.fc_cls]
 
     def loss(
         self,
@@ -86,16 +78,15 @@ class RankShared2FCBBoxHead(Shared2FCBBoxHead):
                 reduction_override,
             )
 
+        own_boxes = 1 if self.reg_class_agnostic else self.num_classes
+        deltas = bbox_pred.view(len(rois), own_boxes, self.bbox_coder.encode_size)
+
         def boxes(chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
-            predicted = bbox_pred.view(len(bbox_pred), -1, self.bbox_coder.encode_size)[chosen]
+            predicted = deltas[chosen]
             # Background has no box of its own, and any will do.
-            own = labels[chosen].clamp(0, predicted.shape[1] - 1)[:, None, None]
-            own = own.expand(-1, 1, predicted.shape[2])
-            predicted = predicted.gather(1, own).squeeze(1).float()
-            if self.reg_decoded_bbox:
-                predicted = self.bbox_coder.decode(rois[chosen, 1:], predicted)
-                predicted = get_box_tensor(predicted)
-            return predicted, bbox_targets[chosen]
+            own = labels[chosen].clamp(0, own_boxes - 1)[:, None, None]
+            predicted = predicted.gather(1, own.expand(-1, 1, predicted.shape[2])).squeeze(1)
+            return self.regressed(rois[chosen, 1:], predicted), bbox_targets[chosen]
 
         rows = Rows(cls_score, labels, label_weights, rois[:, 0].long(), boxes)
         return ranking_losses(self.loss_cls, self.loss_bbox, rows, self.num_classes)

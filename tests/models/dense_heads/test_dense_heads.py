@@ -89,7 +89,7 @@ def test_ssd_with_focal_loss_is_retina_focal_over_all_rows():
     head = build(ssd(FOCAL, SMOOTH_L1))
     (scores, _), losses = run(head)
     instances, metas = truth()
-    rows = head._rows(scores, *[head(features())[1]], instances, metas, None)
+    rows = head.rows(scores, *[head(features())[1]], instances, metas, None)
     loss = MODELS.build(ConfigDict(FOCAL))
     positives = (rows.labels < 3).sum(1).clamp(min=1).sum()
     expected = loss(
@@ -179,7 +179,7 @@ def test_box_loss_is_summed_over_coordinates_and_divided_by_four_times_positives
     head = build(retina(dict(type='APLoss'), SMOOTH_L1))
     (scores, deltas), losses = run(head)
     instances, metas = truth()
-    rows = head._rows(scores, deltas, instances, metas, None)
+    rows = head.rows(scores, deltas, instances, metas, None)
     positives = ((rows.labels < 3) & (rows.weights > 0)).flatten().nonzero()[:, 0]
     predicted, target = rows.boxes(positives)
     error = (predicted - target).abs()
@@ -205,7 +205,7 @@ def test_alrp_gets_the_errors_of_decoded_boxes(tau, box):
         lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
     )
     losses = head.loss_by_feat(*outs, instances, metas)
-    rows = head._rows(*outs, instances, metas, None)
+    rows = head.rows(*outs, instances, metas, None)
     positives = ((rows.labels < 3) & (rows.weights > 0)).flatten().nonzero()[:, 0]
     predicted, target = (b.double() for b in rows.boxes(positives))
     for error, p, t in zip(seen['loc_errors'], predicted, target):
