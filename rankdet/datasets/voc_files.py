@@ -100,8 +100,11 @@ def _image_size(path: Path, decode: bool) -> tuple[int, int]:
             exif = {} if hidden else image.getexif()
             on_its_side = exif.get(0x0112, 1) in (5, 6, 7, 8)
             return image.size[::-1] if on_its_side else image.size
-    except (Image.DecompressionBombError, Refused) as error:
+    except Refused as error:
         raise Unusable(f'image is too large ({error})') from error
+    except Image.DecompressionBombError as error:  # twice the limit: it does not even open
+        hint = 'RANKDET_MAX_MEGAPIXELS sets another limit'
+        raise Unusable(f'image is too large ({error}; {hint})') from error
     except Exception as error:  # decoders raise almost anything on damaged files
         how = 'decoded' if decode else 'opened'
         raise Unusable(f'image cannot be {how} ({error})') from error

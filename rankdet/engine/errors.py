@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rankdet.untrusted import limit
+
 TRACEBACK = 'RANKDET_TRACEBACK'
 
 
@@ -29,6 +31,11 @@ def explain(error: BaseException) -> str | None:
     # The text of a KeyError is the repr of its message.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     text = _BUILD_PREFIX.sub('', text).strip()
+    if 'CV_IO_MAX_IMAGE_' in text:  # OpenCV does not say which image
+        return (
+            'an image has more pixels than are decoded; python tools/check_data.py CONFIG names '
+            'it, RANKDET_MAX_MEGAPIXELS sets another limit'
+        )
     if 'DataLoader worker' in text and 'Original Traceback' in text:
         found = _WORKER_ERROR.findall(text)
         text = found[-1][1].strip() if found else text
@@ -56,6 +63,9 @@ def explain(error: BaseException) -> str | None:
 def one_line_errors() -> Iterator[None]:
     """Run a command line: a user's mistake ends it with one line on stderr and status 1."""
     try:
+        # OpenCV takes it when it is imported, which nothing outside has done yet.
+        pixels = limit('RANKDET_MAX_MEGAPIXELS') * 10**6
+        os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(pixels))
         yield
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
