@@ -34,7 +34,7 @@ def dense_head(model: nn.Module) -> nn.Module:
     model = getattr(model, 'module', model)  # of a distributed wrapper
     for name in ('bbox_head', 'rpn_head'):
         head = getattr(model, name, None)
-        if isinstance(head, AnchorHead) or hasattr(head, '_rows'):
+        if isinstance(head, AnchorHead) or hasattr(head, 'rows'):
             return head
     raise ValueError(
         f'{type(model).__name__} has no head that scores anchors or points as a RetinaNet, an SSD, '
@@ -50,8 +50,8 @@ def rows_of(head: nn.Module, cls_scores: Sequence[Tensor], *rest) -> Rows:
         cls_scores, rest: what its ``loss_by_feat`` takes.
     """
     if isinstance(head, AnchorHead):
-        return RankingAnchorMixin._rows(head, cls_scores, *rest)
-    return head._rows(cls_scores, *rest[:2])
+        return RankingAnchorMixin.rows(head, cls_scores, *rest)
+    return head.rows(cls_scores, *rest)
 
 
 def targets_of(rows: Rows) -> Tensor:
