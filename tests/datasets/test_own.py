@@ -292,8 +292,18 @@ def test_a_file_of_coco_that_is_none(tmp_path, text):
     trees.coco_beside(tmp_path / 'data')
     (tmp_path / 'data/train/_annotations.coco.json').write_text(text)
     # Without the keys of COCO the file is not looked at: the images of val are all there is.
-    expected = 'is no JSON, perhaps cut short' if text.startswith('{') else 'to train on|measure on'
+    expected = (
+        'is not JSON, perhaps cut short' if text.startswith('{') else 'to train on|measure on'
+    )
     with pytest.raises(ValueError, match=expected):
+        convert_own(tmp_path / 'data', tmp_path / 'out')
+
+
+def test_json_that_is_nested_too_deep(tmp_path):
+    trees.coco_beside(tmp_path / 'data')
+    path = tmp_path / 'data/train/_annotations.coco.json'
+    path.write_text(path.read_text().replace('"iscrowd": 0', f'"x": {"[" * 9999}{"]" * 9999}'))
+    with pytest.raises(ValueError, match='nests lists and objects'):
         convert_own(tmp_path / 'data', tmp_path / 'out')
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from rankdet.untrusted import read_json
 
 from ..voc import Finding, Record
 from ..voc_files import Unusable, clip_box, decode_size
@@ -60,12 +61,7 @@ def _looks_like_coco(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError(f'{path}: is no COCO file: nested too deep') from None
-    except ValueError as error:  # names line and column
-        raise ValueError(f'{path}: is no JSON, perhaps cut short: {error}') from None
+    content = read_json(path)
     for key in _PARTS:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
