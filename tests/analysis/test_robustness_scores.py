@@ -5,6 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -87,7 +88,8 @@ def test_proposals_stay_where_they_were_found(loss):
         score_thr=0.0, nms=dict(type='nms', iou_threshold=1.0), max_per_img=-1
     )
     torch.manual_seed(0)
-    model, batch = MODELS.build(cfg.model).eval(), batch_of(size=96)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model, batch = MODELS.build(cfg.model).eval(), batch_of(size=96)
     model.init_weights()
     with torch.no_grad():
         found, proposals = candidates(model, batch)
