@@ -117,6 +117,25 @@ def survive(rank, detector, counts, slices):
     assert same_on_both(model.parameters())
 
 
+def do_without_proposals(rank):
+    """A Faster R-CNN goes on where one process has no proposal, or none has."""
+    for smallest in ((0, 1000), (1000, 1000)):
+        for kind, box in RANKING.values():
+            detector = build_detector('faster-rcnn', dict(type=kind, scope='global'), box)
+            detector.train_cfg.rpn_proposal.min_bbox_size = smallest[rank]
+            assigner = detector.roi_head.bbox_assigner
+            assigner.pos_iou_thr = assigner.neg_iou_thr = 0.2  # some of a new RPN's are positive
+            model = together(detector)
+            data = share(batch((3, 2)), slice(rank, rank + 1))
+            _, gradients = losses_and_gradients(model, deepcopy(data))
+            assert all(g is not None and g.isfinite().all() for g in gradients.values())
+            head = [gradient for key, gradient in gradients.items() if 'bbox_head' in key]
+            assert all(gradient.eq(0).all() for gradient in head) == (min(smallest) > 0)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.005)
+            model.train_step(deepcopy(data), OptimWrapper(optimizer))
+            assert same_on_both(model.parameters())
+
+
 def work(rank, store, detectors):
     torch.set_num_threads(1)
     MMLogger.get_current_instance().setLevel('WARNING')  # MMEngine tells how it filled each weight
@@ -131,6 +150,8 @@ def work(rank, store, detectors):
                 if detector in STOCK:
                     case = f'{detector}, stock losses, {name}'
                     survive(rank, detector, counts, slices)
+        case = 'faster-rcnn without proposals'
+        do_without_proposals(rank)
     except Exception as error:
         raise AssertionError(f'process {rank}: {case}: {error}') from error
     finally:

@@ -26,7 +26,10 @@ from mmengine.config import ConfigDict
 
 from rankdet.functional import ap_loss
 
+GHMC = dict(type='GHMC', bins=30, momentum=0.75, use_sigmoid=True, loss_weight=1.0)
 STOCK = {
+    'retina-ghmc': (retina, GHMC, 'RetinaHead'),  # keeps sums of what it saw
+    'rpn-ghmc': (rpn, GHMC, 'RPNHead'),
     'retina-focal': (retina, FOCAL, 'RetinaHead'),
     'retina-softmax': (retina, SOFTMAX, 'RetinaHead'),
     'fovea-focal': (fovea, FOCAL, 'FoveaHead'),
@@ -59,6 +62,8 @@ def test_with_a_stock_loss_it_is_the_stock_head(name):
     total(losses_ours).backward()
     total(losses_host).backward()
     assert total(losses_ours) == total(losses_host)
+    for name_, value in host.state_dict().items():
+        assert torch.equal(ours.state_dict()[name_], value)
     for name_, grad in gradients(host).items():
         assert torch.equal(gradients(ours)[name_], grad)
     _, metas = truth()
@@ -85,13 +90,14 @@ def test_ssd_without_losses_is_the_stock_head_and_can_predict():
     assert len(found) == 2 and all(f.scores.min() >= 0 and f.scores.max() <= 1 for f in found)
 
 
-def test_ssd_with_focal_loss_is_retina_focal_over_all_rows():
+@pytest.mark.parametrize('counts', [(3, 2), (3, 0)])
+def test_ssd_with_focal_loss_is_retina_focal_over_all_rows(counts):
     head = build(ssd(FOCAL, SMOOTH_L1))
-    (scores, _), losses = run(head)
-    instances, metas = truth()
-    rows = head.rows(scores, *[head(features())[1]], instances, metas, None)
+    outs, losses = run(head, counts)
+    rows = head.rows(*outs, *truth(counts))
     loss = MODELS.build(ConfigDict(FOCAL))
-    positives = (rows.labels < 3).sum(1).clamp(min=1).sum()
+    # As in the host's anchor heads an image without a positive counts as one with one.
+    positives = sum(max(1, int((labels < 3).sum())) for labels in rows.labels)
     expected = loss(
         rows.logits.flatten(0, 1), rows.labels.flatten(), rows.weights.flatten(),
         avg_factor=positives,
@@ -263,6 +269,33 @@ def test_scores_start_at_the_prior_of_the_loss(kind, loss, prior):
     zeros = [torch.zeros_like(f) for f in features()]
     for score in head(zeros)[0]:
         assert score.sigmoid().mean().item() == pytest.approx(prior, abs=1e-4)
+
+
+@pytest.mark.parametrize('kind', DENSE)
+@pytest.mark.parametrize('loss', ['ap', 'dr'])
+def test_weights_of_a_file_win_over_the_prior(kind, loss, tmp_path):
+    head = build(DENSE[kind](*LOSSES[loss]))
+    for layer in head.classifiers():
+        torch.nn.init.constant_(layer.bias, 1.25)
+    torch.save(head.state_dict(), tmp_path / 'head.pth')
+    trained = dict(type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))
+    again = build(dict(DENSE[kind](*LOSSES[loss]), init_cfg=trained), seed=1)
+    for key, value in head.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize('kind', ['retina', 'ssd', 'rpn'])
+def test_iou_losses_need_decoded_boxes_beside_a_ranking_loss(kind):
+    config = {**DENSE[kind](dict(type='APLoss'), GIOU), 'reg_decoded_bbox': False}
+    with pytest.raises(ValueError, match='GIoULoss compares decoded boxes; set reg_decoded_bbox'):
+        build(config)
+
+
+def test_fovea_without_gradients_has_its_box_loss_too():
+    with torch.no_grad():
+        _, losses = run(build(fovea(FOCAL, SMOOTH_L1)))
+        _, stock = run(build(fovea(FOCAL, SMOOTH_L1, kind='FoveaHead')))
+    assert losses['loss_bbox'] == stock['loss_bbox'] > 0
 
 
 def test_fovea_stays_finite_where_its_exponential_would_not():

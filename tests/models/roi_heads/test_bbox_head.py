@@ -31,19 +31,25 @@ def losses_of(head, num_classes=3, positives=5):
     )
 
 
+SEESAW = dict(type='SeesawLoss', num_classes=3)  # two more channels, and sums of what it saw
+V3DET = dict(type='FocalCustomLoss', num_classes=3)  # channels of its own too
+
+
 @pytest.mark.parametrize('box', [SMOOTH_L1, dict(type='GIoULoss')])
-def test_with_cross_entropy_it_is_the_stock_head(box):
+@pytest.mark.parametrize('loss', [SOFTMAX, SEESAW, V3DET], ids=lambda loss: loss['type'])
+def test_with_a_stock_loss_it_is_the_stock_head(loss, box):
     results = []
     for kind in ('RankShared2FCBBoxHead', 'Shared2FCBBoxHead'):
-        head = build(bbox_head(SOFTMAX, box, kind=kind))
+        head = build(bbox_head(loss, box, kind=kind))
         outs, losses = losses_of(head)
-        (losses['loss_cls'] + losses['loss_bbox']).backward()
+        sum(value for key, value in losses.items() if 'loss' in key).backward()
         meta = dict(img_shape=(96, 96), scale_factor=(1.0, 1.0))
         (found,) = head.predict_by_feat((batch()[1],), *[(out,) for out in outs], [meta])
         gradients = {f'gradient of {key}': p.grad for key, p in head.named_parameters()}
-        results.append(losses | gradients | dict(boxes=found.bboxes, scores=found.scores))
+        found = dict(boxes=found.bboxes, scores=found.scores)
+        results.append(losses | gradients | dict(head.named_buffers()) | found)
     ours, host = results
-    assert ours.keys() == host.keys() and 'acc' in ours
+    assert ours.keys() == host.keys() and any(key.startswith('acc') for key in ours)
     assert all(torch.equal(ours[key], host[key]) for key in host)
 
 
@@ -97,3 +103,39 @@ def test_focal_loss_scores_by_the_sigmoid_it_trained():
     head = build(bbox_head(FOCAL, SMOOTH_L1))
     assert head.fc_cls.out_features == 3
     assert head.fc_cls.bias[0].item() == pytest.approx(math.log(0.01 / 0.99))
+
+
+@pytest.mark.parametrize('agnostic', [False, True])
+@pytest.mark.parametrize('num_classes', [1, 3])
+@pytest.mark.parametrize('loss', LOSSES)
+def test_without_proposals_it_trains_and_predicts(loss, num_classes, agnostic):
+    head = build(bbox_head(*LOSSES[loss], num_classes, agnostic))
+    scores, deltas = head(torch.zeros(0, 4, 3, 3))
+    rois, labels = torch.zeros(0, 5), torch.zeros(0, dtype=torch.long)
+    boxes = torch.zeros(0, 4)
+    losses = head.loss(scores, deltas, rois, labels, torch.zeros(0), boxes, boxes)
+    if loss != 'focal':  # the stock head's path, which then has no loss of classification
+        assert losses.keys() == losses_of(build(bbox_head(*LOSSES[loss])))[1].keys()
+        assert sum(losses.values()) == 0
+        sum(losses.values()).backward()
+        assert all(p.grad is not None and p.grad.eq(0).all() for p in head.parameters())
+    meta = dict(img_shape=(96, 96), scale_factor=(1.0, 1.0))
+    (found,) = head.predict_by_feat((rois,), (scores,), (deltas,), [meta])
+    assert len(found.bboxes) == len(found.scores) == 0
+
+
+@pytest.mark.parametrize('loss', ['ap', 'dr'])
+def test_weights_of_a_file_win_over_the_prior(loss, tmp_path):
+    head = build(bbox_head(*LOSSES[loss]))
+    torch.nn.init.constant_(head.fc_cls.bias, 1.25)
+    torch.save(head.state_dict(), tmp_path / 'head.pth')
+    trained = dict(type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))
+    again = build(dict(bbox_head(*LOSSES[loss]), init_cfg=trained), seed=1)
+    for key, value in head.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_iou_losses_need_decoded_boxes_beside_a_ranking_loss():
+    config = {**bbox_head(dict(type='APLoss'), dict(type='GIoULoss')), 'reg_decoded_bbox': False}
+    with pytest.raises(ValueError, match='GIoULoss compares decoded boxes; set reg_decoded_bbox'):
+        build(config)
