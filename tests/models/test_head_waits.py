@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import DENSE, LOSSES, bbox_head, build, features, total, truth
+from builders import ATSS, DENSE, LOSSES, bbox_head, build, features, retina, total, truth
 from torch.utils._pytree import tree_map_only
 
 from rankdet.models import ranking_core
@@ -129,6 +129,27 @@ def test_on_the_cpu_positives_are_counted_once():
     assert waits_of(dense_scene('retina', *LOSSES['ap'])) == ['nonzero']
 
 
+def test_the_levels_of_atss_are_counted_with_one_wait(monkeypatch):
+    head = build(retina(*LOSSES['ap'], assigner=ATSS))
+    instances, metas = truth((3, 2), 3)
+    outs = head(features(2))
+    monkeypatch.setattr(
+        type(head.assigner.assigner), 'assign', lambda self, boxes, sizes, *rest: seen.append(sizes)
+    )
+    anchors, flags = head.get_anchors([m.shape[-2:] for m in outs[0]], metas, device='cpu')
+    seen: list[list[int]] = []
+    flags[0][0][:7] = False
+    head._level_sizes = [len(level) for level in anchors[0]]
+    monkeypatch.setattr(head.sampler, 'sample', lambda *_: 1 / 0)  # no further than this
+    with HostWaits() as waits, pytest.raises(ZeroDivisionError):
+        head._get_targets_single(
+            torch.cat(anchors[0]), torch.cat(flags[0]), instances[0], metas[0], None
+        )
+    assert seen == [[len(anchors[0][0]) - 7, len(anchors[0][1])]]
+    # The host asks whether any anchor is inside, and picks these.
+    assert waits.found == ['tolist', '_local_scalar_dense', 'index']
+
+
 @CUDA
 @pytest.mark.parametrize('loss', RANKING)
 @pytest.mark.parametrize('kind', [*DENSE, 'proposals'])
@@ -161,3 +182,16 @@ def test_other_tensors_are_left_alone():
         assert like.new_tensor([]).shape == (0,)
         assert like.new_tensor([1], dtype=torch.int64).dtype == torch.int64
     assert waits.found == ['lift_fresh'] * 3
+
+
+@CUDA
+def test_fovea_targets_are_the_same_on_a_gpu():
+    head = build(DENSE['fovea'](*LOSSES['ap']))
+    instances, _ = truth((3, 2), head.num_classes)
+    sizes = [(12, 12), (6, 6)]
+    points = head.prior_generator.grid_priors(sizes, dtype=torch.float32, device='cpu')
+    wanted = head.get_targets(instances, sizes, points)
+    found = head.get_targets([i.to('cuda') for i in instances], sizes, [p.cuda() for p in points])
+    for mine, other in zip(found, wanted):
+        assert mine.is_cuda
+        torch.testing.assert_close(mine.cpu(), other, rtol=0, atol=0)

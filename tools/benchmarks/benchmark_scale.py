@@ -148,7 +148,8 @@ def plot(rows: list[dict], path: Path) -> None:
         panel.set(xlabel=label, ylabel='ms, forward and backward')
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
-    figure.suptitle(f'{rows[0]["device"]}, {device} time', fontsize=10)
+    clock = "the processor's time, one thread" if device == 'cpu' else 'best time'
+    figure.suptitle(f'{rows[0]["device"]}, {clock}', fontsize=10)
     figure.savefig(path, dpi=130)
     for (axis, regime, loss), value in sorted(exponents(found).items()):
         print(f'{axis:10s} {regime:8s} {loss:6s} exponent {value:5.2f}')

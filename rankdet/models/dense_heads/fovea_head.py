@@ -40,6 +40,19 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
             losses['loss_bbox'] = losses['loss_bbox'] + bbox_preds[0].flatten()[:0].sum()
         return losses
 
+    def get_targets(self, batch_gt_instances, featmap_sizes, priors_list):
+        """Those of :meth:`mmdet.models.FoveaHead.get_targets`, assigned on the CPU.
+
+        The host's loop over objects cuts a slice for each, and asks a device for its four numbers
+        time and again.
+        """
+        labels, targets = super().get_targets(
+            [instances.to('cpu') for instances in batch_gt_instances],
+            featmap_sizes,
+            [priors.cpu() for priors in priors_list],
+        )
+        return labels.to(priors_list[0].device), targets.to(priors_list[0].device)
+
     def rows(self, cls_scores, bbox_preds, gt_instances, img_metas, gt_ignore=None) -> Rows:
         num_images, device = len(cls_scores[0]), cls_scores[0].device
         sizes = [score.shape[-2:] for score in cls_scores]
