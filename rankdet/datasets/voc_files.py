@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rankdet.untrusted import Refused, check_pixels, limit, read_xml
 
+_LONGEST_NAME = 200  # bytes; file systems take 255, suffix included
+
 
 class Unusable(Exception):
     """Why an image or an object cannot be used."""
@@ -19,7 +21,12 @@ def read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding='utf-8').splitlines()
     except UnicodeDecodeError as error:
         raise Unusable(f'is no list of names: not UTF-8 ({error})') from None
-    return [line.split()[0] for line in lines if line.strip()]
+    names = [line.split()[0] for line in lines if line.strip()]
+    if long := [name for name in names if len(name.encode()) > _LONGEST_NAME]:
+        raise Unusable(
+            f'is no list of names: {long[0]!r:.40}... is longer than a file may be called'
+        )
+    return names
 
 
 def parse_xml(path: Path) -> ElementTree.Element:

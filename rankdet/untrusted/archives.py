@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import os
@@ -55,7 +56,8 @@ def unpack(
 ) -> list[Path]:
     """Unpack a zip or tar archive, compressed or not, into a folder.
 
-    All names and sizes are looked at first, so that what is refused writes nothing. Files that are
+    All names and sizes are looked at first, so that what is refused for them writes nothing; where
+    the content of a file turns out damaged, those before it are there and whole. Files that are
     there with the same size stay, so that an interrupted call can be repeated; others are never
     overwritten. Owners and permissions in the archive are not taken over.
 
@@ -96,8 +98,9 @@ def _refusing_damage(archive: Path) -> Iterator[None]:
     except Refused:
         raise
     except (*_DAMAGE, OSError) as error:
-        # Decompressors raise bare OSErrors; the system's, such as of a full disk, have a number.
-        bare = type(error) in (OSError, gzip.BadGzipFile) and error.errno is None
+        # Decompressors raise bare OSErrors, or jump to a place that is none; the system's, such as
+        # of a full disk, have another number.
+        bare = type(error) in (OSError, gzip.BadGzipFile) and error.errno in (None, errno.EINVAL)
         if isinstance(error, OSError) and not bare:
             raise
         raise Refused(f'archive {archive} is damaged or no zip or tar ({error})') from error
