@@ -27,5 +27,6 @@ setup(
     package_data={'rankdet': ['.mim/**/*.py', '.mim/**/*.yml', '.mim/**/*.sh', '.mim/**/*.md']},
     install_requires=requirements('requirements.txt'),
     extras_require={'dev': requirements('requirements-dev.txt')},
+    entry_points={'console_scripts': ['rankdet = rankdet.__main__:main']},
     zip_safe=False,
 )

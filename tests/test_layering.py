@@ -44,6 +44,7 @@ RULES = {
     'rankdet.compat': (set(), HOST | TORCH | {'torchvision', 'cv2', 'numpy'}),
     'rankdet.functional': ({'rankdet.kernels'}, TORCH),
     'rankdet.kernels': (set(), TORCH | {'triton'}),
+    'rankdet.__main__': (set(), set()),
     'rankdet': (set(), set()),
     'tests.reference': (set(), TORCH),
 }  # fmt: skip

@@ -48,9 +48,10 @@ def run_alone(command: list, cwd: Path, **environment) -> Done:
 def copy_sources(folder: Path) -> None:
     """Copy what a source distribution holds, symbolic links as they are."""
     folder.mkdir()
-    for name in ('README.md', 'setup.py', 'requirements.txt', 'requirements-dev.txt'):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copy(ROOT / 'model-index.yml', folder)
+    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'model-index.yml', 'CITATION.cff'):
+        shutil.copy(ROOT / name, folder)
+    for path in (*ROOT.glob('requirements*.txt'), *ROOT.glob('*.md')):
+        shutil.copy(path, folder)
     for name in ('configs', 'rankdet', 'tools'):
         ignored = shutil.ignore_patterns('__pycache__')
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)

@@ -1,6 +1,7 @@
 """rankdet installed as any package: its configs serve configs that lie elsewhere."""
 
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -70,3 +71,39 @@ def test_an_installed_wheel_serves_its_configs(wheel, tmp_path):
     done = cli.run_alone([sys.executable, '-c', code], tmp_path, PYTHONPATH=str(tmp_path / 'site'))
     assert done.status == 0, done.err[-2000:]
     assert done.out.split()[-2:] == [str(tmp_path / 'site/rankdet/__init__.py'), 'RankRetinaHead']
+
+
+@pytest.fixture(scope='session')
+def sdist(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sdist')
+    copy = folder / 'source'
+    cli.copy_sources(copy)
+    done = cli.run_alone([sys.executable, 'setup.py', '-q', 'sdist', '-d', folder], copy)
+    assert done.status == 0, done.err[-2000:]
+    (path,) = folder.glob('*.tar.gz')
+    return path
+
+
+def test_a_source_archive_makes_the_same_wheel(sdist, wheel, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter='data')
+    (source,) = tmp_path.iterdir()
+    pip = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q']
+    done = cli.run_alone([*pip, '-w', tmp_path, source], tmp_path, PIP_NO_INDEX='1')
+    assert done.status == 0, done.err[-2000:]
+    (again,) = tmp_path.glob('*.whl')
+    assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_an_installed_wheel_runs_the_demo_from_anywhere(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
+    environment = dict(PYTHONPATH=str(tmp_path / 'site'))
+    small = ['--train', '16', '--val', '8', '--epochs', '1']
+    run = [sys.executable, '-m', 'rankdet']
+    done = cli.run_alone([*run, 'demo', *small], tmp_path, **environment)
+    assert done.status == 0, done.err[-2000:]
+    assert (tmp_path / 'work_dirs/demo/summary.md').is_file()
+    done = cli.run_alone([*run, 'nothing'], tmp_path, **environment)
+    assert done.status == 2 and "no tool 'nothing'; there are: analyze" in done.err
+    done = cli.run_alone(run, tmp_path, **environment)
+    assert done.status == 0 and 'train_own ' in done.out
