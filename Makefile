@@ -7,6 +7,7 @@
 # make demo DEMO_ARGS='...'     more options of tools/demo.py
 # make test PYTEST_ARGS='...'   more options of pytest
 # make lint                     what CI checks of the form of the code
+# make docs                     build the pages of docs/ into docs/_build
 # make clean                    remove the environment and the demo
 
 PYTHON ?= python3
@@ -14,13 +15,13 @@ VENV ?= .venv
 LOSS ?= ap
 BIN := $(VENV)/bin
 # The stamp's name changes with the requirements, so that a change of them renews the environment.
-STAMP := $(VENV)/.ready-$(shell cat requirements.txt requirements-dev.txt setup.py | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.ready-$(shell cat requirements.txt requirements-dev.txt docs/requirements.txt setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: help demo bccd test lint env clean
+.PHONY: help demo bccd test lint docs env clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,11s/^# \{0,1\}//p' Makefile
+	@sed -n '1,12s/^# \{0,1\}//p' Makefile
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --loss $(LOSS) $(DEMO_ARGS)
@@ -37,6 +38,10 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo 'open docs/_build/index.html'
 
 env: $(STAMP)
 
