@@ -15,7 +15,7 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from rankdet.untrusted import coco_bytes
+from rankdet.untrusted import Refused, coco_bytes
 
 from .errors import UserError
 from .weights_only import RUN_CODE, only_weights, runs_code
@@ -215,8 +215,8 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     try:
         with only_weights():
             checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=None)
-    except UserError:
-        raise
+    except (UserError, Refused) as error:
+        raise UserError(str(error)) from error
     except Exception as error:
         reason = re.split(r'\. |\n', str(error).strip())[0].rstrip('.')
         raise UserError(

@@ -23,6 +23,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from rankdet.compat.checkpoint_globals import checkpoint_globals
+from rankdet.untrusted import refuse_bomb
 
 from .errors import UserError
 
@@ -95,6 +96,8 @@ def _careful_torch(name: str) -> Iterator[None]:
         if runs_code():
             print_log(f'{name} may run code that it brings: {RUN_CODE}=1', 'current', 30)
             return original(file, map_location=map_location, weights_only=False)
+        if isinstance(file, (str, os.PathLike)):
+            refuse_bomb(file)
         with _safe_globals(allowed):
             try:
                 return original(file, map_location=map_location, weights_only=True)

@@ -4,7 +4,7 @@ Everything here raises :class:`Refused`, a ValueError that names the file and th
 neither torch nor MMDetection. docs/safety.md lists what is refused and how to move the limits.
 """
 
-from rankdet.untrusted.archives import unpack
+from rankdet.untrusted.archives import refuse_bomb, unpack
 from rankdet.untrusted.coco import coco_bytes
 from rankdet.untrusted.documents import read_json, read_xml
 from rankdet.untrusted.limits import Refused, check_pixels, limit
@@ -18,6 +18,7 @@ __all__ = [
     'limit',
     'read_json',
     'read_xml',
+    'refuse_bomb',
     'refuse_outside',
     'unpack',
 ]

@@ -91,6 +91,24 @@ def unpack(
     return [folder.joinpath(*_parts(member.name)) for member in members]
 
 
+def refuse_bomb(path: str | os.PathLike) -> None:
+    """Refuse a zip file that unpacks to far more than it is; anything else passes.
+
+    For what is read by others, such as a checkpoint.
+
+    Raises:
+        Refused: it is beyond the limits.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            total = sum(info.file_size for info in file.infolist())
+    except (*_DAMAGE, OSError):
+        return
+    if total > _most_bytes(path):
+        raise _too_much(path, total)
+
+
 @contextmanager
 def _refusing_damage(archive: Path) -> Iterator[None]:
     try:
@@ -183,10 +201,10 @@ def _too_much(archive: Path, total: int) -> Refused:
     most = limit('RANKDET_MAX_UNPACKED_GB')
     if total > most * 10**9:
         found = f'unpacks to {total / 1e9:.1f} GB'
-        return beyond(f'archive {archive}', found, 'RANKDET_MAX_UNPACKED_GB', ' GB')
+        return beyond(str(archive), found, 'RANKDET_MAX_UNPACKED_GB', ' GB')
     ratio = total / archive.stat().st_size
     found = f'unpacks to {ratio:.0f} times its size'
-    return beyond(f'archive {archive}', found, 'RANKDET_MAX_UNPACKED_RATIO', ' times')
+    return beyond(str(archive), found, 'RANKDET_MAX_UNPACKED_RATIO', ' times')
 
 
 def _write(member: _Member, path: Path) -> None:
