@@ -7,7 +7,7 @@
 # make demo DEMO_ARGS='...'     more options of tools/demo.py
 # make test PYTEST_ARGS='...'   more options of pytest
 # make lint                     what CI checks of the form of the code
-# make docs                     build the pages of docs/ into docs/_build
+# make docs                     build the pages of docs/ into docs/_build/html
 # make clean                    remove the environment and the demo
 
 PYTHON ?= python3
@@ -40,8 +40,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
-	@echo 'open docs/_build/index.html'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo 'open docs/_build/html/index.html'
 
 env: $(STAMP)
 
