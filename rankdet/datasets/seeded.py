@@ -21,6 +21,7 @@ from one call to the next (CachedMosaic, CachedMixUp). For what the model draws 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ import numpy as np
 import torch
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.logging import print_log
 
 __all__ = ['SeededDataset', 'SeededIndex', 'SeededInfiniteSampler', 'SeededSampler']
 
@@ -76,6 +78,20 @@ def _seeded(index: SeededIndex) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+_MOST_SKIPPED = 20  # in a row; beyond that it is not single images that are broken
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether it is the image: OpenCV's ways of saying so, Pillow's, and a missing file."""
+    by_opencv = ('failed to load image', '!buf.empty()', 'CV_IO_MAX_IMAGE_')
+    by_pillow = isinstance(error, OSError) and error.errno is None
+    return (
+        isinstance(error, FileNotFoundError)
+        or by_pillow
+        or any(words in str(error) for words in by_opencv)
+    )
+
+
 @DATASETS.register_module()
 class SeededDataset:
     """Draw each sample of a data set under generators seeded by its index.
@@ -86,14 +102,28 @@ class SeededDataset:
 
     Args:
         dataset: A data set or its config.
+        skip_unreadable: Take the next image, with a warning that names the file, where one is
+            missing or cannot be decoded. Which images a run sees stays the same on resuming.
+            False: such an image ends the training.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, skip_unreadable: bool = False) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.skip_unreadable = skip_unreadable
 
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, SeededIndex):
             return self.dataset[index]
+        for skipped in range(_MOST_SKIPPED if self.skip_unreadable else 0):
+            try:
+                return self._draw(SeededIndex((index + skipped) % len(self), index.entropy))
+            except Exception as error:
+                if not _is_unreadable(error):
+                    raise
+                print_log(f'skipped an image: {error}', 'current', logging.WARNING)
+        return self._draw(index)
+
+    def _draw(self, index: SeededIndex) -> Any:
         with _seeded(index):
             return self.dataset[int(index)]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,10 +21,25 @@ class UserError(Exception):
     """Something that the user can put right. The message says what and how."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
 USER = (UserError, ValueError, TypeError, ImportError, FileNotFoundError, PermissionError)
 # MMEngine puts "class `X` in a/b.py: " before the message of whatever fails while X is built.
 _BUILD_PREFIX = re.compile(r'^(class `\w+` in [\w./-]+: )+')
 # Errors of a data worker arrive as text: "Caught X in DataLoader worker ... Original Traceback".
+_LOST_WORKER = re.compile(
+    r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?(killed.*\w|exited unexpectedly)'
+)
 _WORKER_ERROR = re.compile(r'^(?:\w+\.)*(\w+(?:Error|Exception)): (.*)', re.MULTILINE)
 
 
@@ -43,7 +60,14 @@ def explain(error: BaseException) -> str | None:
     else:
         kind = type(error).__name__
     if 'failed to load image' in text or kind == 'UnidentifiedImageError':
-        return f'{text}; the file is no readable image: replace it or take it out of the data set'
+        return (
+            f'{text}; the file is no readable image: replace it or take it out of the data set '
+            '(python tools/check_data.py CONFIG --decode finds all of them); --cfg-options '
+            'train_dataloader.dataset.skip_unreadable=True skips it in training'
+        )
+    lost = _loss(error, text, kind)
+    if lost:
+        return lost
     if isinstance(error, json.JSONDecodeError):
         return f'not valid JSON: {text}'
     if 'is not in the' in text and 'registry' in text:
@@ -59,21 +83,56 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+def _loss(error: BaseException, text: str, kind: str) -> str | None:
+    """What a run lost that it needs: a data worker, another process, or room on the disk."""
+    if 'Bus error' in text or 'unable to write to file </torch_' in text:
+        return (
+            'data workers ran out of shared memory (/dev/shm): enlarge it (docker run '
+            '--shm-size=8g), or set train_dataloader.num_workers to less'
+        )
+    worker = _LOST_WORKER.search(text)
+    if worker:
+        return (
+            f'data worker {worker[1]} was lost ({worker[2]}); usually the machine ran out of '
+            'memory: set train_dataloader.num_workers or batch_size to less'
+        )
+    if kind.startswith('Dist') or '/gloo/' in text:
+        return (
+            'the connection to another process of this run broke: it failed, for the reason that '
+            f'it gives, or was killed ({" ".join(text.split())})'
+        )
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f' in {os.path.dirname(error.filename)}' if error.filename else ''
+        return f'{error.strerror}{where}: make room there or choose another folder by --work-dir'
+    return None
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Run a command line: a user's mistake ends it with one line on stderr and status 1."""
+    """Run a command line: a user's mistake ends it with one line on stderr and status 1.
+
+    A signal ends it with status 128 + its number. An exception's attribute ``remedy`` is added.
+    """
     try:
         # OpenCV takes it when it is imported, which nothing outside has done yet.
         pixels = limit('RANKDET_MAX_MEGAPIXELS') * 10**6
         os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(pixels))
         yield
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, 'number', signal.SIGINT)
+        if os.environ.get('RANK', '0') == '0':
+            what = 'interrupted' if number == signal.SIGINT else f'ended by {stop}'
+            print(_with_remedy(what, stop), file=sys.stderr)
+        sys.exit(128 + number)
     except Exception as error:
         line = explain(error)
         if line is None or os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:
-            print(f'error: {line}', file=sys.stderr)
+            print(_with_remedy(f'error: {line}', error), file=sys.stderr)
         sys.exit(1)
+
+
+def _with_remedy(line: str, error: BaseException) -> str:
+    remedy = getattr(error, 'remedy', '')
+    return f'{line}; {remedy}' if remedy else line

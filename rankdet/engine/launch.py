@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from .checkpoints import is_complete, latest_checkpoint
 from .errors import UserError
+from .interruption import Interruption
 from .preflight import (
     check_checkpoint,
     check_data,
@@ -28,6 +29,7 @@ from .pretrained import prepare_backbones
 from .resumed_state import ResumedState
 from .seeded_iterations import SeededIterations
 from .weights_only import only_weights
+from .whole_files import save_whole_checkpoints
 from .work_dir import NewWorkDir
 
 WORK_DIRS = 'work_dirs'
@@ -114,9 +116,16 @@ def train(
     if cfg.get('resume') and cfg.get('load_from'):
         _keep_seed(cfg)
     _own_visualizer(cfg)
-    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg), only_weights():
+    with (
+        Interruption(cfg.work_dir) as interruption,
+        NewWorkDir(cfg.work_dir) as folder,
+        naming_empty_images(cfg),
+        only_weights(),
+    ):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
+        runner.register_hook(interruption)
+        save_whole_checkpoints(runner)
         runner.register_hook(ResumedState())
         runner.register_hook(SeededIterations())
         if cfg.get('resume') and cfg.get('load_from'):

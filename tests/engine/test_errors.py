@@ -1,11 +1,12 @@
 """Which errors are a user's, and how they read."""
 
 import json
+import signal
 import sys
 
 import pytest
 
-from rankdet.engine.errors import UserError, explain, one_line_errors
+from rankdet.engine.errors import Interrupted, UserError, explain, one_line_errors
 
 WORKER = """Caught FileNotFoundError in DataLoader worker process 0.
 Original Traceback (most recent call last):
@@ -25,7 +26,22 @@ FileNotFoundError: [Errno 2] No such file or directory: 'a/b.png'
         (RuntimeError(WORKER), "[Errno 2] No such file or directory: 'a/b.png'"),
         (AssertionError('failed to load image: a.png'),
          'failed to load image: a.png; the file is no readable image: replace it or take it out '
-         'of the data set'),
+         'of the data set (python tools/check_data.py CONFIG --decode finds all of them); '
+         '--cfg-options train_dataloader.dataset.skip_unreadable=True skips it in training'),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
+         'data worker 7 was lost (killed by signal: Killed); usually the machine ran out of '
+         'memory: set train_dataloader.num_workers or batch_size to less'),
+        (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'),
+         'data worker 7, 8 was lost (exited unexpectedly); usually the machine ran out of '
+         'memory: set train_dataloader.num_workers or batch_size to less'),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible'),
+         'data workers ran out of shared memory (/dev/shm): enlarge it (docker run '
+         '--shm-size=8g), or set train_dataloader.num_workers to less'),
+        (OSError(28, 'No space left on device', 'run/epoch_1.pth'),
+         'No space left on device in run: make room there or choose another folder by --work-dir'),
+        (RuntimeError('[gloo/transport/tcp/pair.cc:5] /gloo/ Connection closed by peer'),
+         'the connection to another process of this run broke: it failed, for the reason that it '
+         'gives, or was killed ([gloo/transport/tcp/pair.cc:5] /gloo/ Connection closed by peer)'),
         (ValueError(), 'ValueError'),
     ],
 )  # fmt: skip
@@ -63,6 +79,16 @@ def test_an_interruption(capsys):
     with pytest.raises(SystemExit) as end, one_line_errors():
         raise KeyboardInterrupt
     assert end.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+
+
+@pytest.mark.parametrize('rank, text', [('0', 'ended by SIGTERM; go on\n'), ('1', '')])
+def test_a_scheduler_s_end(capsys, monkeypatch, rank, text):
+    monkeypatch.setenv('RANK', rank)
+    stop = Interrupted(signal.SIGTERM)
+    stop.remedy = 'go on'
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise stop
+    assert end.value.code == 143 and capsys.readouterr().err == text
 
 
 def test_no_error():

@@ -1,0 +1,83 @@
+"""Ctrl-C and a scheduler's SIGTERM end a training at once, in order, saying how it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from mmengine.hooks import Hook
+
+from .checkpoints import latest_checkpoint
+from .errors import Interrupted
+
+
+class Interruption(Hook):
+    """Ends training by :class:`Interrupted` on SIGINT or SIGTERM, and adds how to go on to errors.
+
+    There is nothing to finish first: checkpoints are written whole or not at all
+    (:mod:`.whole_files`), and a resumed run repeats what came after its checkpoint exactly.
+
+    Args:
+        work_dir: the run's folder.
+
+    Example:
+        >>> with Interruption(cfg.work_dir) as interruption:  # doctest: +SKIP
+        ...     runner = Runner.from_cfg(cfg)
+        ...     runner.register_hook(interruption)
+        ...     runner.train()
+    """
+
+    def __init__(self, work_dir: str) -> None:
+        self.work_dir = work_dir
+        self.received: int | None = None
+        self.started = False
+        self.before: dict = {}
+
+    def before_train_iter(self, *args, **kwargs) -> None:
+        self.started = True
+        self.check()  # Python drops an exception that a handler raises inside a destructor
+
+    def check(self) -> None:
+        """Raise if a signal has arrived."""
+        if self.received:
+            raise Interrupted(self.received)
+
+    def __enter__(self) -> Interruption:
+        self.process = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                    self.before[number] = signal.signal(number, self._receive)
+        return self
+
+    def _receive(self, number: int, frame) -> None:
+        if os.getpid() != self.process:  # a child that was forked
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self.received is None:  # a launcher passes on what its group got already
+            self.received = number
+            # Data workers end too; torch would raise that, anywhere.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            raise Interrupted(number)
+
+    def __exit__(self, kind, error, trace) -> None:
+        # A launched process ends now: the launcher's copy of the signal must not break that.
+        if not (self.received and 'RANK' in os.environ):
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
+        if error is None:
+            return
+        stop = error
+        if self.received and not isinstance(error, Interrupted):
+            stop = Interrupted(self.received)  # what broke, broke because others were ended, too
+        if self.started:
+            stop.remedy = self._remedy(isinstance(stop, Interrupted))
+        if stop is not error:
+            raise stop from error
+
+    def _remedy(self, always: bool) -> str:
+        checkpoint = latest_checkpoint(self.work_dir)
+        if checkpoint is None:
+            return 'no checkpoint was saved yet' if always else ''
+        return f'continue with --resume (from {checkpoint})'

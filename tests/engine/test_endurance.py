@@ -1,0 +1,217 @@
+"""Whatever ends a run: one clear line, the right status, nobody left, and an exact way on."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rankdet.datasets.seeded import SeededDataset, SeededIndex
+from rankdet.engine.whole_files import WholeFiles
+from tests.engine import tiny
+from tests.engine.misfortune import EVENT
+from tests.engine.test_resume import assert_same
+from tests.tools import cli
+
+OPTIONS = dict(
+    default_hooks__checkpoint__max_keep_ckpts=1,
+    train_dataloader__num_workers=2,
+    train_dataloader__batch_size=1,
+    custom_hooks=[dict(type='Misfortune')],
+    custom_imports=dict(imports=['rankdet.plugin', 'tests.engine.misfortune']),
+)
+HOW_ON = r'continue with --resume \(from \S*run/epoch_1\.pth\)'
+BOUND = 120  # seconds, many times what any of them takes: for tests that hang
+
+
+@pytest.fixture(scope='module')
+def whole(digits, tmp_path_factory):
+    """Two epochs of six iterations without a break, and the config of all runs here."""
+    folder = tmp_path_factory.mktemp('endurance')
+    tiny.write(folder / 'config.py', digits, **OPTIONS)
+    return tiny.train(tiny.load(digits, folder / 'run', **OPTIONS))
+
+
+def start(event: str, whole: Path, folder: Path, *command) -> tuple[cli.Done, list[str]]:
+    """Run in a session of its own, as a terminal's or scheduler's; also the lines of errors."""
+    variables = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=str(cli.ROOT))
+    command = [*map(str, command), '--work-dir', str(folder / 'run')]
+    done = subprocess.run(
+        [*command, '--cfg-options', 'randomness.seed=0'],
+        cwd=folder,
+        env=os.environ | variables | {EVENT: event},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=BOUND,
+        check=False,
+    )
+    lines = [
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith(('error: ', 'interrupted', 'ended by'))
+    ]
+    return cli.Done(done.returncode, done.stdout, done.stderr), lines
+
+
+def running(folder: Path) -> list[int]:
+    """Processes of a run that are still there."""
+    written = [json.loads(path.read_text()) for path in folder.glob('run/*.processes')]
+    assert written
+    return [process for processes in written for process in processes if _runs(process)]
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if '.pth' in path.name)
+
+
+@pytest.mark.parametrize(
+    'event, status, line',
+    [
+        ('full_disk 9', 1, 'error: File too large in \\S*run: make room there or .*'),
+        ('lost_worker 8', 1, 'error: data worker \\d+ was lost \\(.*memory: .*'),
+        ('control_c 8', 130, 'interrupted'),
+        ('scheduler 8', 143, 'ended by SIGTERM'),
+    ],
+)
+def test_one_process(event, status, line, whole, digits, tmp_path):
+    tool = cli.ROOT / 'tools/train.py'
+    done, lines = start(event, whole, tmp_path, sys.executable, tool, whole.parent / 'config.py')
+    assert done.status == status, done.err[-3000:]
+    assert len(lines) == 1 and re.fullmatch(f'{line}; {HOW_ON}', lines[0]), lines
+    assert 'Traceback' not in done.err, done.err[-3000:]
+    assert names(tmp_path / 'run') == ['epoch_1.pth'] and not running(tmp_path)
+    tiny.train(tiny.load(digits, tmp_path / 'run', **OPTIONS), resume='auto')
+    assert_same(whole / 'epoch_2.pth', tmp_path / 'run/epoch_2.pth')
+    assert names(tmp_path / 'run') == ['epoch_2.pth']
+
+
+@pytest.fixture(scope='module')
+def whole_by_two(whole, digits, tmp_path_factory):
+    """The same run by two processes: two epochs of three iterations."""
+    folder = tmp_path_factory.mktemp('by_two')
+    done, _ = start('none 0', whole, folder, *by_two(whole))
+    assert done.status == 0, done.err[-3000:]
+    return folder / 'run'
+
+
+def by_two(whole: Path) -> list:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    script = cli.ROOT / 'tools/dist_train.sh'
+    return ['env', f'PORT={port}', 'bash', script, whole.parent / 'config.py', 2]
+
+
+@pytest.mark.parametrize(
+    'event, status, line',
+    [
+        ('lost_process 5', 1, 'error: process 1 of this run was killed by SIGKILL .*--resume'),
+        ('scheduler_of_all 5', 143, f'ended by SIGTERM; {HOW_ON}'),
+    ],
+)
+def test_two_processes(event, status, line, whole, whole_by_two, tmp_path):
+    done, lines = start(event, whole, tmp_path, *by_two(whole))
+    assert done.status == status, done.err[-3000:]
+    assert any(re.fullmatch(line, said) for said in lines), done.err[-3000:]
+    assert 'Traceback' not in done.err, done.err[-3000:]
+    assert names(tmp_path / 'run') == ['epoch_1.pth'] and not running(tmp_path)
+    done, _ = start('none 0', whole, tmp_path, *by_two(whole), '--resume')
+    assert done.status == 0, done.err[-3000:]
+    assert_same(whole_by_two / 'epoch_2.pth', tmp_path / 'run/epoch_2.pth')
+
+
+@pytest.fixture
+def broken(digits, tmp_path):
+    """The data with one image cut short."""
+    data = shutil.copytree(digits, tmp_path / 'data')
+    image = sorted(data.glob('train/*'))[3]
+    image.write_bytes(image.read_bytes()[:-200])
+    return data, image
+
+
+def test_a_corrupt_image_ends_the_run(broken, tmp_path, monkeypatch, capsys):
+    data, image = broken
+    config = tiny.write(tmp_path / 'config.py', data, **OPTIONS)
+    arguments = [config, '--work-dir', tmp_path / 'run']
+    done = cli.run_inside(monkeypatch, capsys, 'train', *arguments)
+    (line,) = (line for line in done.err.splitlines() if line.startswith('error: '))
+    assert done.status == 1 and str(image) in line and 'check_data.py' in line
+
+
+def test_a_corrupt_image_is_skipped_if_the_config_says_so(broken, tmp_path, capfd):
+    data, image = broken
+    runs = [
+        tiny.train(
+            tiny.load(
+                data,
+                tmp_path / f'run{workers}',
+                **OPTIONS | dict(train_dataloader__num_workers=workers),
+                train_dataloader__dataset__skip_unreadable=True,
+            )
+        )
+        for workers in (0, 2)
+    ]
+    assert f'skipped an image: failed to load image: {image}' in ''.join(capfd.readouterr())
+    assert_same(runs[0] / 'epoch_2.pth', runs[1] / 'epoch_2.pth')
+
+
+def test_where_no_image_is_readable_none_is_skipped_forever():
+    class Unreadable(list):
+        def __getitem__(self, index):
+            raise AssertionError(f'failed to load image: {index}')
+
+    data = SeededDataset(Unreadable(range(100)), skip_unreadable=True)
+    with pytest.raises(AssertionError, match='failed to load image: 7'):
+        data[SeededIndex(7, (0, 0))]
+
+
+def test_other_errors_are_not_skipped():
+    class Wrong(list):
+        def __getitem__(self, index):
+            raise OSError(24, 'Too many open files')
+
+    with pytest.raises(OSError, match='Too many'):
+        SeededDataset(Wrong([1]), skip_unreadable=True)[SeededIndex(0, (0, 0))]
+
+
+def test_a_file_goes_when_the_next_is_whole(tmp_path, monkeypatch):
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    WholeFiles().put(b'old', old)
+    WholeFiles().remove(old)
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as disk, pytest.raises(OSError, match=f"No space.*'{new}'"):
+        disk.setattr(os, 'fsync', full)
+        WholeFiles().put(b'new', new)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'old']
+    WholeFiles().put(b'new', new)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'new']
+
+
+def test_a_file_written_again_is_whole_before_and_after(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_1.pth'
+    WholeFiles().put(b'old', path)
+    monkeypatch.setattr(os, 'fsync', lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        WholeFiles().put(b'new', path)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b'old']
+    monkeypatch.undo()
+    WholeFiles().remove(path)
+    WholeFiles().put(b'new', path)
+    assert path.read_bytes() == b'new'
