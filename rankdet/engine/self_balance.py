@@ -12,6 +12,53 @@ from torch import Tensor
 from rankdet.models.losses import aLRPLoss
 
 
+def _alrp_losses(runner: Runner) -> dict[str, aLRPLoss]:
+    modules = dict(runner.model.named_modules()).items()
+    return {
+        name.removeprefix('module.'): module
+        for name, module in modules
+        if isinstance(module, aLRPLoss)
+    }
+
+
+def shortest_names(paths: list[str]) -> list[str]:
+    """For each path of a loss the shortest end of its head's path that no other head shares.
+
+    Each ends with a dot, as a prefix; it is empty for a loss that is alone.
+
+    >>> shortest_names(['rpn_head.loss_cls', 'roi_head.bbox_head.loss_cls'])
+    ['rpn_head.', 'bbox_head.']
+    >>> shortest_names(['one.head.loss_cls', 'two.head.loss_cls'])
+    ['one.head.', 'two.head.']
+    >>> shortest_names(['head.loss_cls'])
+    ['']
+    """
+    if len(paths) == 1:
+        return ['']
+    heads = [path.rpartition('.')[0] for path in paths]
+    heads = paths if len(set(heads)) < len(heads) else heads
+    names = []
+    for head in heads:
+        parts = head.split('.')
+        ends = ['.'.join(parts[-length:]) for length in range(1, len(parts) + 1)]
+        shared = [sum(f'.{other}'.endswith(f'.{end}') for other in heads) > 1 for end in ends]
+        # A path that is the end of another is its own name in full.
+        names.append(next((end for end, is_shared in zip(ends, shared) if not is_shared), head))
+    return [f'{name}.' for name in names]
+
+
+def warn_without_hook(runner: Runner) -> None:
+    """Say that aLRP Losses are to balance themselves where no hook does it for them."""
+    balanced = [name for name, loss in _alrp_losses(runner).items() if loss.self_balance]
+    if balanced and not any(isinstance(hook, SelfBalanceHook) for hook in runner.hooks):
+        runner.logger.log(
+            logging.WARNING,
+            f'{", ".join(balanced)} of self_balance=True without SelfBalanceHook: loc_weight will '
+            "stay as it is. Add custom_hooks=[dict(type='SelfBalanceHook')], or say so with "
+            'self_balance=False',
+        )
+
+
 @HOOKS.register_module()
 class SelfBalanceHook(Hook):
     """Sets the localisation weight of every aLRP Loss of a model, and logs what it did.
@@ -24,7 +71,9 @@ class SelfBalanceHook(Hook):
     The logged losses of a self-balanced model are multiplied by that weight and may rise while
     the model improves. This hook logs, averaged over the iterations that had a positive since the
     last log, ``aLRP`` (= ``aLRP_cls`` + ``aLRP_loc``, unweighted) and its parts: those fall.
-    A model with several aLRP Losses logs each under the name of its head.
+    A model with several aLRP Losses logs each under the name of its head, as much of its path as
+    tells it from the others. A run that does not resume starts with the ``loc_weight`` of the
+    config, whatever a checkpoint that it loads weights from (``load_from``) had come to.
 
     Args:
         interval: length of a period: epochs, or iterations with ``by_epoch=False``.
@@ -48,12 +97,8 @@ class SelfBalanceHook(Hook):
         self.log_interval = log_interval
 
     def before_train(self, runner: Runner) -> None:
-        self._losses: dict[str, aLRPLoss] = {}
-        modules = dict(runner.model.named_modules()).items()
-        found = [(name, module) for name, module in modules if isinstance(module, aLRPLoss)]
-        for name, module in found:
-            head = name.removeprefix('module.').rpartition('.')[0].rpartition('.')[2]
-            self._losses['' if len(found) == 1 else f'{head}.'] = module
+        found = _alrp_losses(runner)
+        self._losses = dict(zip(shortest_names(list(found)), found.values()))
         if not self._losses:
             raise ValueError(
                 'SelfBalanceHook found no aLRPLoss in the model; take the hook out of custom_hooks'
@@ -63,6 +108,9 @@ class SelfBalanceHook(Hook):
                 'SelfBalanceHook counts epochs, but this training counts iterations; set '
                 'by_epoch=False and interval to the iterations of one epoch'
             )
+        if runner.iter == 0:
+            for loss in self._losses.values():
+                loss.restart()
         self._logged = {key: loss.sb_history.clone() for key, loss in self._losses.items()}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
@@ -84,9 +132,9 @@ class SelfBalanceHook(Hook):
             if skipped:
                 runner.logger.log(
                     logging.WARNING,
-                    f'{key}aLRP was not finite in {skipped} iterations of this period; they were '
-                    'left out of self-balancing. A lower learning rate or optim_wrapper.clip_grad '
-                    'may help',
+                    f'{key}aLRP was not finite in {skipped} iterations of this period, summed over '
+                    'all processes; they were left out of self-balancing. A lower learning rate or '
+                    'optim_wrapper.clip_grad may help',
                 )
 
     def _log(self, runner: Runner) -> None:

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import rankdet.plugin  # noqa: F401
-from rankdet.engine.self_balance import SelfBalanceHook
+from rankdet.engine.self_balance import SelfBalanceHook, shortest_names, warn_without_hook
 from rankdet.functional import alrp_loss
 from rankdet.models.losses import aLRPLoss
 
@@ -145,7 +145,7 @@ def test_values_that_are_not_finite_are_skipped_and_reported(tmp_path):
         expected_weight([s for s in model.seen if s[1] == s[1]]), rel=1e-6
     )
     log = next((tmp_path / 'poison').glob(f'{runner.timestamp}/*.log')).read_text()
-    assert 'not finite in 1 iteration' in log
+    assert 'not finite in 1 iterations of this period, summed over all processes' in log
 
 
 def test_a_constant_weight_stays_and_is_logged(tmp_path):
@@ -190,6 +190,74 @@ def test_a_resumed_run_goes_on_with_the_same_weight(tmp_path, by_epoch):
     assert float(a.sb_weight) != 50 and torch.equal(a.sb_weight, b.sb_weight)
     assert torch.equal(a.sb_sums, b.sb_sums) and float(a.sb_sums[2]) > 0
     assert torch.equal(whole.linear.weight, resumed.linear.weight)
+
+
+def test_training_on_from_weights_starts_with_the_weight_of_the_config(tmp_path):
+    hook = dict(type='SelfBalanceHook', interval=2, log_interval=6)
+    two = dict(by_epoch=True, max_epochs=3)
+    first = Toy(loc_weight=5.0)
+    run(tmp_path, first, hook, two, 'first')  # its last period is half full
+    trained = tmp_path / 'first/epoch_3.pth'
+    assert float(first.head.loss_cls.sb_sums[2]) > 0 and float(first.head.loss_cls.sb_weight) != 5
+    torch.manual_seed(1)
+    second, log = Toy(loc_weight=7.0), dict(by_epoch=True, max_epochs=2)
+    run(tmp_path, second, hook, log, 'second', load_from=str(trained))
+    lines = next(tmp_path.glob('second/*/vis_data/scalars.json')).read_text().splitlines()
+    assert json.loads(lines[0])['sb_weight'] == 7
+    assert float(second.head.loss_cls.sb_weight) == pytest.approx(
+        expected_weight(second.seen), rel=1e-6
+    )
+
+
+class Twins(BaseModel):
+    """Two heads of one name, the second twice as heavy."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = Toy(), Toy(loc_weight=20.0)
+
+    def forward(self, inputs, mode='loss'):
+        losses = {'one': self.one(inputs), 'two': self.two(inputs)}
+        return {f'{head}_{key}': v for head, own in losses.items() for key, v in own.items()}
+
+
+def test_two_heads_of_one_name_balance_and_log_each(tmp_path):
+    model = Twins()
+    hook = dict(type='SelfBalanceHook', log_interval=6)
+    run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'twins')
+    lines = next(tmp_path.glob('twins/*/vis_data/scalars.json')).read_text().splitlines()
+    log = json.loads(lines[0])
+    assert (log['one.head.sb_weight'], log['two.head.sb_weight']) == (50, 20)
+    for toy in (model.one, model.two):
+        assert float(toy.head.loss_cls.sb_weight) == pytest.approx(
+            expected_weight(toy.seen), rel=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    'paths, names',
+    [
+        (['bbox_head.loss_cls'], ['']),
+        (['head.0.loss_cls', 'head.1.loss_cls'], ['0.', '1.']),
+        (['head.loss_cls', 'teacher.head.loss_cls'], ['head.', 'teacher.head.']),
+        (['head.loss_cls', 'head.loss_aux'], ['loss_cls.', 'loss_aux.']),
+        (['a.b.c.loss', 'x.b.c.loss', 'x.y.c.loss'], ['a.b.c.', 'x.b.c.', 'y.c.']),
+    ],
+)
+def test_names_are_short_and_never_shared(paths, names):
+    assert shortest_names(paths) == names
+
+
+@pytest.mark.parametrize('self_balance, with_hook', [(True, False), (True, True), (False, False)])
+def test_losses_that_nobody_balances_are_named(tmp_path, self_balance, with_hook):
+    hook = dict(type='SelfBalanceHook') if with_hook else None
+    model = Toy(self_balance=self_balance)
+    runner = run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'warned')
+    warn_without_hook(runner)
+    logs = (tmp_path / 'warned').glob(f'{runner.timestamp}/*.log')  # none without a warning
+    log = ''.join(path.read_text() for path in logs)
+    warned = 'head.loss_cls of self_balance=True without SelfBalanceHook' in log
+    assert warned == (self_balance and not with_hook)
 
 
 def test_misuse_is_refused(tmp_path):

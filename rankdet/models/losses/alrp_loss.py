@@ -36,7 +36,8 @@ class aLRPLoss(ScopedRankingLoss):
     Attributes:
         sb_weight: the current factor, saved and equal on all processes.
         sb_sums: aLRP, loc, iterations counted, iterations skipped for a value that is not finite;
-            over all processes since the last :meth:`rebalance`, saved and equal on all of them.
+            sums over all processes since the last :meth:`rebalance`, saved and equal on all of
+            them. An iteration counts once for each process.
         sb_pending: the same of this process since the last :meth:`merge_sums`, not saved.
         sb_history: what :meth:`merge_sums` added up since this process started, for logs; not
             saved.
@@ -115,6 +116,12 @@ class aLRPLoss(ScopedRankingLoss):
         if self.self_balance:
             self.sb_weight.copy_(torch.where(loc > 0, alrp / loc, self.sb_weight))
         self.sb_sums.zero_()
+
+    def restart(self) -> None:
+        """Forget what other training came to: the weight is ``loc_weight``, the sums are empty."""
+        self.sb_weight.fill_(self.loc_weight)
+        self.sb_sums.zero_()
+        self.sb_pending.zero_()
 
     def extra_repr(self) -> str:
         balance = f'self_balance={self.self_balance}, loc_weight={self.loc_weight}'
