@@ -6,16 +6,20 @@ neither torch nor MMDetection. docs/safety.md lists what is refused and how to m
 
 from rankdet.untrusted.archives import refuse_bomb, unpack
 from rankdet.untrusted.coco import coco_bytes
+from rankdet.untrusted.configs import ReadConfig, Unread, read_config
 from rankdet.untrusted.documents import read_json, read_xml
 from rankdet.untrusted.limits import Refused, check_pixels, limit
 from rankdet.untrusted.names import leaves_folder, refuse_outside
 
 __all__ = [
+    'ReadConfig',
     'Refused',
+    'Unread',
     'check_pixels',
     'coco_bytes',
     'leaves_folder',
     'limit',
+    'read_config',
     'read_json',
     'read_xml',
     'refuse_bomb',
