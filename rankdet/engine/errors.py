@@ -91,11 +91,12 @@ def _loss(error: BaseException, text: str, kind: str) -> str | None:
             '--shm-size=8g), or set train_dataloader.num_workers to less'
         )
     worker = _LOST_WORKER.search(text)
-    if worker:
+    if worker or _while_a_worker_was_heard(error):
+        who, how = worker.groups() if worker else ('', kind)
         return (
-            f'data worker {worker[1]} was lost ({worker[2]}); usually the machine ran out of '
-            'memory: set train_dataloader.num_workers or batch_size to less'
-        )
+            f'data worker {who} was lost ({how}); usually the machine ran out of memory: set '
+            'train_dataloader.num_workers or batch_size to less'
+        ).replace('  ', ' ')
     if kind.startswith('Dist') or '/gloo/' in text:
         return (
             'the connection to another process of this run broke: it failed, for the reason that '
@@ -105,6 +106,16 @@ def _loss(error: BaseException, text: str, kind: str) -> str | None:
         where = f' in {os.path.dirname(error.filename)}' if error.filename else ''
         return f'{error.strerror}{where}: make room there or choose another folder by --work-dir'
     return None
+
+
+def _while_a_worker_was_heard(error: BaseException) -> bool:
+    """Whether it broke off what a data loader received: the worker dies before torch knows."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return (
+        isinstance(error, (OSError, EOFError, RuntimeError))
+        and any(file.endswith(os.path.join('utils', 'data', 'dataloader.py')) for file in files)
+        and f'{os.sep}multiprocessing{os.sep}' in files[-1]
+    )
 
 
 @contextmanager

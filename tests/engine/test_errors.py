@@ -81,6 +81,15 @@ def test_an_interruption(capsys):
     assert end.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
 
 
+def test_a_worker_that_dies_while_it_is_heard():
+    """What multiprocessing says of it is no help."""
+    failing = compile('raise ConnectionResetError', '/lib/multiprocessing/connection.py', 'exec')
+    calling = compile('exec(failing)', '/torch/utils/data/dataloader.py', 'exec')
+    with pytest.raises(ConnectionError) as error:
+        exec(calling, dict(failing=failing))
+    assert explain(error.value).startswith('data worker was lost (ConnectionResetError); usually')
+
+
 @pytest.mark.parametrize('rank, text', [('0', 'ended by SIGTERM; go on\n'), ('1', '')])
 def test_a_scheduler_s_end(capsys, monkeypatch, rank, text):
     monkeypatch.setenv('RANK', rank)
