@@ -10,6 +10,8 @@ header of every image: is it one, and has it the size of the annotations? With -
 is decoded to its last pixel. The report says what was looked at. The exit status is 1 if something
 would stop a training or the evaluation, or if images of the official lists are missing: --subset
 allows data that was made small on purpose.
+
+Configs are Python code: use only those you trust (tools/read_config.py shows one unrun).
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
         --score work_dirs/demo/score_thresholds.json
 
 The pictures with boxes on them go to --out-dir, with the boxes as text in detections.json.
+
+Configs are Python code: use only those you trust (tools/read_config.py shows one unrun).
 """
 
 import argparse

@@ -11,6 +11,8 @@ Prints the table, and leaves it in --out-dir as robustness.md, .csv and .json, b
 each detector with what was measured and how. Columns: original, black, random, flip (patches on the
 objects), adversarial (a patch made against the detector), noise, deepfool. An interrupted run goes
 on where it was; a second one prints the table at once. docs/robustness.md says what is measured.
+
+Configs are Python code: use only those you trust (tools/read_config.py shows one unrun).
 """
 
 import argparse

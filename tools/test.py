@@ -8,6 +8,8 @@
 
 Prints the metrics that the config asks for. What --save-results saves, a list in COCO's format, is
 what eval_results.py, sweep_scores.py and pack_results.py read.
+
+Configs are Python code: use only those you trust (tools/read_config.py shows one unrun).
 """
 
 import argparse

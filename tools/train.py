@@ -5,7 +5,7 @@
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=4 --auto-scale-lr
     tools/dist_train.sh CONFIG 8 --amp
 
-Configs are Python code: train only with those you trust.
+Configs are Python code: train only with those you trust (tools/read_config.py shows one unrun).
 """
 
 import argparse
