@@ -13,7 +13,7 @@ from .names import refuse_outside
 
 # What honest files of half a gigabyte do not have, and bytes can be searched for in a moment:
 # numbers that are not finite or overflow, escapes in which anything may hide, names that climb.
-_ODD_NUMBER = re.compile(rb'\d[eE]\+?\d{3}')
+_ODD_NUMBERS = [re.compile(rb'e\+?\d{3}'), re.compile(rb'E\+?\d{3}')]  # a set is 10 times slower
 _ODD_NAME = re.compile(rb'"file_name"\s*:\s*"(?:[/\\]|[A-Za-z]:|[^"]*\.\.)')
 
 
@@ -37,7 +37,7 @@ def coco_bytes(path: str | os.PathLike) -> bytes:
 def is_odd(data: bytes) -> bool:
     """Whether a file must be parsed to know that it is harmless."""
     literal = any(word in data for word in (b'NaN', b'Infinity', b'\\u'))
-    return literal or bool(_ODD_NAME.search(data) or _ODD_NUMBER.search(data))
+    return literal or any(odd.search(data) for odd in (_ODD_NAME, *_ODD_NUMBERS))
 
 
 def check_coco(content: Any, shown: str) -> None:
