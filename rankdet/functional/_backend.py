@@ -152,5 +152,5 @@ def _try_kernels(name: str, device: str, dtype: torch.dtype, warns: bool) -> str
 
 # A compiler takes the answers and does not look inside. torch.compiler.assume_constant_result sets
 # the same mark, but loads the whole compiler to do so.
-obstacle_of_machine._dynamo_marked_constant = True
-_try_kernels._dynamo_marked_constant = True
+vars(obstacle_of_machine)['_dynamo_marked_constant'] = True
+vars(_try_kernels)['_dynamo_marked_constant'] = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from ._inputs import find_positives, locate_loc_errors, wide
 from ._library import define_operator
 from ._scope import Processes, group_name
 from ._step import LinearStep
+
+if TYPE_CHECKING:
+    from rankdet.kernels.ranking import Ordered, Positives
 
 # Rows that are all taken as possible positives, so that nobody counts those that are.
 _FEW_ROWS = 1 << 20
@@ -143,6 +146,7 @@ def _rank(
     scores, labels = logits.contiguous().view(-1), flat_targets(targets)
     errors = None if loc_errors is None else loc_errors.reshape(-1)
     own = slice(None)
+    found: Positives
     if by_row:
         per_row = loc_errors is not None and loc_errors.shape != logits.shape
         with on_device(logits):
@@ -153,7 +157,7 @@ def _rank(
         # One synchronisation, which counts the positives and checks the labels.
         positions = find_positives(logits, targets, class_indices)
         everyone, own = processes.gather(scores[positions].float())
-        if loc_errors is not None:
+        if loc_errors is not None and errors is not None:
             places = locate_loc_errors(loc_errors, logits, targets, positions)
             errors, _ = processes.gather(errors[places].float())
         found = kernels.given_positives(everyone, own, errors)
@@ -183,6 +187,7 @@ def _rank(
     value = ranked.value.view(()).float()
     if loc_errors is None:
         return value, value.new_zeros(()), value.new_empty(0), *ranked.state, positions
+    assert found.errors is not None and places is not None
     dtype = wide(loc_errors.dtype)
     weights = ranked.weights
     loc_value = (weights * found.errors.double()).sum().to(dtype)
@@ -193,11 +198,11 @@ def _rank(
 
 def _sort_many(
     kernels: ModuleType,
-    found: NamedTuple,
+    found: Positives,
     scores: Tensor,
     errors: Tensor | None,
     delta: float,
-) -> NamedTuple:
+) -> Ordered:
     """The positives in order, and the sums of the step over them, as plain torch finds them."""
     found.numbers[kernels.POISON_AT] = scores.isnan().any()
     in_order, order = scores.double().sort(stable=True)
@@ -239,10 +244,10 @@ def _write_gradient(
     incoming: Tensor,
     class_indices: bool,
     by_row: bool,
-    *state: Tensor,
+    *state_and_positions: Tensor,
 ) -> Tensor:
     kernels = load_kernels('ranking')
-    *state, positions = state
+    *state, positions = state_and_positions
     with on_device(logits):
         gradient = kernels.gradient(
             kernels.State(*state),

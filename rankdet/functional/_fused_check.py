@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def _make_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits with ties; labels of all kinds, by class or dense; an error for each label."""
     generator = torch.Generator('cpu').manual_seed(classes)
-    options = dict(generator=generator, device='cpu')
+    options: dict[str, Any] = dict(generator=generator, device='cpu')
     width = max(classes, 1)
     shape = (images, places, classes) if classes else (images, places)
     logits = torch.randn(shape, dtype=torch.float32, **options).mul_(16).round_().div_(8)
@@ -110,14 +111,15 @@ def _run(
 def _by_torch(
     name: str, logits: Tensor, targets: Tensor, errors: Tensor, class_indices: bool
 ) -> Tensor:
-    options = dict(class_indices=class_indices)
+    options: dict[str, Any] = dict(class_indices=class_indices)
     with use_kernels('torch'):
         if name == 'dr':
             return dr_loss(logits, targets, image_ids=_image_ids(logits), **options)
         if name == 'auc':
             return auc_loss(logits, targets, **options)
         if name == 'alrp':
-            return sum(alrp_loss(logits, targets, errors, **options))
+            loss = alrp_loss(logits, targets, errors, **options)
+            return loss.cls + loss.loc
         return ap_loss(logits, targets, interpolated=name == 'interpolated_ap', **options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -36,7 +38,7 @@ def fused_dr(
     class_indices: bool,
     pos_lambda: float,
     neg_lambda: float,
-    *surrogate: object,
+    *surrogate: Any,
 ) -> Tensor:
     """The loss without tau, connected to ``logits``; ``surrogate`` as its class takes it."""
     options = class_indices, pos_lambda, neg_lambda
@@ -53,7 +55,7 @@ def _rank(
     class_indices: bool,
     pos_lambda: float,
     neg_lambda: float,
-    *surrogate: object,
+    *surrogate: Any,
 ) -> tuple[Tensor, ...]:
     kernels = load_kernels('dr')
     ids = None if image_ids is None else image_ids.reshape(-1)

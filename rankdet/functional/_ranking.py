@@ -97,7 +97,9 @@ class Ranking:
     @cached_property
     def loc_errors(self) -> Tensor:
         """E(i), where the loss takes localisation errors."""
-        return self.align(self._inputs.loc_errors)
+        errors = self._inputs.loc_errors
+        assert errors is not None
+        return self.align(errors)
 
     def align(self, values: Tensor) -> Tensor:
         """What belongs to the positives, from the order of ``targets.flatten()`` to that of scores.
@@ -127,7 +129,8 @@ class Ranking:
         scores = self._inputs.scores.detach()
         if not len(self):
             return torch.zeros_like(scores)
-        step, values, index = self._step, self._values, self._index
+        step: LinearStep | PairwiseStep = self._step
+        values, index = self._values, self._index
         total = self._false_positives
         if share is not None:
             index = self._inputs.is_negative.nonzero().squeeze(1)

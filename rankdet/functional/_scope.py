@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,23 +27,26 @@ def group_name(scope: str, group: object = None) -> str:
     """Name of the process group that ranks together; '' where one process ranks alone."""
     if scope != 'global' or not (dist.is_available() and dist.is_initialized()):
         return ''
-    return (dist.group.WORLD if group is None else group).group_name
+    chosen: Any = dist.group.WORLD if group is None else group
+    return chosen.group_name
 
 
 class Processes:
     """The collectives of one ranking. Without a group they are the identity."""
 
     def __init__(self, name: str = '') -> None:
-        self.group = dist.distributed_c10d._resolve_process_group(name) if name else None
+        # Newer releases of torch ask for a str of a type of their own.
+        resolve: Any = dist.distributed_c10d._resolve_process_group
+        self.group: dist.ProcessGroup | None = resolve(name) if name else None
 
     def gather(self, own: Tensor) -> tuple[Tensor, slice]:
         """The vectors of all processes, end to end, and where this process's lies in them."""
         if self.group is None:
             return own, slice(0, own.shape[0])
         size = torch.tensor([own.shape[0]], device=own.device)
-        sizes = [torch.empty_like(size) for _ in range(self.group.size())]
-        dist.all_gather(sizes, size, group=self.group)
-        sizes = torch.cat(sizes).tolist()
+        gathered = [torch.empty_like(size) for _ in range(self.group.size())]
+        dist.all_gather(gathered, size, group=self.group)
+        sizes = torch.cat(gathered).tolist()
         padded = own.new_zeros(max(sizes))
         padded[: own.shape[0]] = own
         parts = [torch.empty_like(padded) for _ in sizes]
@@ -67,6 +71,7 @@ def split_images(inputs: RankingInputs) -> Iterator[tuple[RankingInputs, Tensor]
         one row per image id.
     """
     ids, positives = inputs.image_ids, inputs.positives
+    assert ids is not None  # check_scope asks for them
     stride = inputs.scores.shape[0] // max(ids.shape[0], 1)
     _, image, counts = ids.unique(return_inverse=True, return_counts=True)
     order = image.argsort(stable=True)

@@ -197,7 +197,8 @@ def _histograms(bins: Tensor, values: Tensor, size: int) -> tuple[Tensor, Tensor
         return count(bins, values)
     with ThreadPoolExecutor(parts) as pool:
         found = list(pool.map(count, bins.chunk(parts), values.chunk(parts)))
-    return tuple(torch.stack(part).sum(0) for part in zip(*found))
+    numbers, totals = zip(*found)
+    return torch.stack(numbers).sum(0), torch.stack(totals).sum(0)
 
 
 def _reversed_cumsum(values: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ def _mean_over_images(rule: Rule, inputs: RankingInputs, step: Step, with_gradie
         value = value + update.value / count
         loc_value = loc_value + update.loc_value / count
         if with_gradient:
+            assert inputs.image_ids is not None
             by_row = gradient.view(inputs.image_ids.shape[0], -1)
             by_row[rows] = update.gradient.view(rows.shape[0], -1) / count
         if update.loc_gradient.numel():
@@ -167,6 +168,7 @@ class RankingOp:
                 class_indices=class_indices,
             ),
         ):
+            assert self._kernel is not None  # no obstacle, so there is one
             value, loc_value, loc_gradient = fused_ranking(
                 logits,
                 targets,

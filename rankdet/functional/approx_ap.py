@@ -96,7 +96,7 @@ def _compute(
     rank = rank_positive + false_positives
     precision = (rank_positive / rank).mean()
     value = -(precision + eps).log() if log_space else (false_positives / rank).mean()
-    if with_gradient:
+    if gradient is not None:
         outer = 1 / (precision + eps) if log_space else 1.0
         outer = outer / len(rank) / rank.square()
         by_row, by_column = pull_back(slope, positive, positive, -outer * false_positives)

@@ -168,6 +168,7 @@ def _compute(
     unranked = (~negatives).index_fill_(0, positives, False)
     p = scores.sigmoid().masked_fill_(unranked, 0)
     loss = Surrogate(surrogate, smoothness, rho, margin)
+    gradient: Tensor | None
     if pairing == 'all':
         value, gradient = _rank_pairs(p, positives, negatives, groups, loss)
     else:
@@ -175,7 +176,7 @@ def _compute(
             p, positives, negatives, groups, num_positives, loss, neg_lambda,
             pos_lambda if pairing == 'dr' else None, with_gradient,
         )  # fmt: skip
-    if not with_gradient:
+    if gradient is None or not with_gradient:
         return value, None
     return value, gradient.mul_(p).mul_(p.neg_().add_(1))
 

@@ -87,7 +87,7 @@ def _compute(
     pair = 2 / (num_pos * num_neg)
     task_loss = (before / (place + before)).mean()
     value = task_loss + pair * (behind @ negative - before @ positive)
-    if with_gradient:
+    if gradient is not None:
         gradient[positives] = (-pair * before).to(scores.dtype)
         gradient[negatives] = (pair * behind).to(scores.dtype)
     return value, gradient
