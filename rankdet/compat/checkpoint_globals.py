@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
@@ -17,7 +18,8 @@ from mmengine.logging import HistoryBuffer
 
 def checkpoint_globals() -> list:
     """For ``torch.serialization.add_safe_globals``: what the files name, and what they get."""
-    scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
+    scalar: Any = np.float64().__reduce__()[0]
+    array: Any = np.zeros(1).__reduce__()[0]
     codes = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
     numbers = {type(np.dtype(code)) for code in codes}
     return [

@@ -42,7 +42,7 @@ class ExtensionLoader(Loader):
             ) from error
         vars(module).update({name: getattr(ops, name) for name in ops.__all__})
         # mmcv.ops asserts over a hundred names at import, and others in each release.
-        module.__getattr__ = _unserved
+        vars(module)['__getattr__'] = _unserved
 
 
 def install_finder() -> None:

@@ -24,7 +24,8 @@ def mend() -> None:
 def _load_own_checkpoints() -> None:
     # Since torch 2.6 torch.load takes weights only; mmengine up to 0.10.7 neither says what else
     # its checkpoints hold (the log's history, numpy values) nor asks for the old way.
-    if torch.__version__ < (2, 6) or hasattr(checkpoint, 'get_torch_safe_globals'):
+    old = torch.__version__ < (2, 6)  # type: ignore[operator]  # a str that compares as a version
+    if old or hasattr(checkpoint, 'get_torch_safe_globals'):
         return
     torch.serialization.add_safe_globals(checkpoint_globals())
 
@@ -39,8 +40,8 @@ def _live_without_pkg_resources() -> None:
         if 'pkg_resources' not in original.__code__.co_names:
             continue
         for name, module in list(sys.modules.items()):  # wherever it was imported by name
-            if name.startswith('mmengine') and vars(module).get(original.__name__) is original:
-                setattr(module, original.__name__, replacement)
+            if name.startswith('mmengine') and vars(module).get(replacement.__name__) is original:
+                setattr(module, replacement.__name__, replacement)
 
 
 def is_installed(package: str) -> bool:

@@ -16,7 +16,7 @@ __all__ = ['CheckReport', 'check_folder']
 
 _VOC_YEARS = ('VOC2007', 'VOC2012')
 #: Training, then testing; the files of one group have to be there.
-_COCO_GROUPS = (
+_COCO_GROUPS: tuple[tuple[str, ...], ...] = (
     ('instances_train2017', 'instances_val2017'),
     ('instances_train2014', 'instances_valminusminival2014', 'instances_minival2014'),
 )
@@ -51,7 +51,7 @@ def check_folder(
     """
     root = Path(folder).absolute()
     report = CheckReport()
-    options = Options(decode, workers, *([progress] if progress else []), subset=subset)
+    options = Options(decode, workers, progress or Options.progress, subset)
     if not root.is_dir():
         report.stop(root, 'folder does not exist')
     elif root.name in _VOC_YEARS:

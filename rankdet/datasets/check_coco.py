@@ -134,11 +134,12 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) < 1e12  # false for nan
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) < 1e12  # false for nan
 
 
-def _is_length(value: object) -> bool:
+def _is_length(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
@@ -271,7 +272,7 @@ def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any])
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     boxes, sizes, names = [], [], []
-    wrong = {
+    wrong: dict[str, tuple[list, str]] = {
         'image_id': ([], 'are not in the file'),
         'category_id': ([], 'are not in the file'),
         'bbox': ([], 'are not four finite numbers'),

@@ -78,7 +78,8 @@ def _check_annotations(
 ) -> tuple[list[tuple[int, int] | None], str]:
     """Sizes of the images as annotated, and a count of the objects."""
     folder = year / 'Annotations'
-    sizes, boxes, box_sizes, names = [], [], [], []
+    sizes: list[tuple[int, int] | None] = []
+    boxes, box_sizes, names = [], [], []
     missing, damaged, unusable = [], [], []
     unknown: Counter[str] = Counter()
     difficult = 0

@@ -35,7 +35,7 @@ MIN_VISIBLE = 0.75  # share of a digit's ink that later digits must leave uncove
 INK = 0.4  # opacity from which a pixel counts as ink: the box is the tight hull of these
 
 # What a careless detector takes for digits: letters and signs as strokes in the unit square.
-GLYPHS = (
+GLYPHS: tuple[list[list[tuple[float, float]]], ...] = (
     [[(0, 1), (0.5, 0), (1, 1)], [(0.2, 0.65), (0.8, 0.65)]],  # A
     [[(1, 0), (0, 0), (0, 1), (1, 1)], [(0, 0.5), (0.8, 0.5)]],  # E
     [[(1, 0), (0, 0), (0, 1)], [(0, 0.5), (0.8, 0.5)]],  # F
@@ -317,7 +317,8 @@ def make_scene(
         _draw_clutter(rng, image)
 
     scans = _load_scans()[0]
-    layout, digits = _Layout(size), []
+    layout = _Layout(size)
+    digits: list[dict] = []
     largest = min(MAX_SIDE, size // 2)
     wanted = int(rng.integers(MIN_DIGITS, MAX_DIGITS + 1))
     while len(digits) < wanted:

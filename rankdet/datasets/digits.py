@@ -130,7 +130,8 @@ def _write_split(
     (root / split).mkdir()
     size = options['size']
     render = partial(_render, split=split, size=size, seed=options['seed'])
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for index, (encoded, digits) in enumerate(_map(render, range(number), workers)):
         name = f'{index:06d}.png'
         (root / split / name).write_bytes(encoded)

@@ -26,6 +26,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -294,7 +295,7 @@ def paste_disc(
     y2 = min(image.shape[1], int(np.ceil(cy + h / 2)))
     if x1 >= x2 or y1 >= y2:
         return image.clone()
-    options = dict(dtype=image.dtype, device=image.device)
+    options: dict[str, Any] = dict(dtype=image.dtype, device=image.device)
     u = (torch.arange(x1, x2, **options) + 0.5 - cx) * (2 / w)
     v = (torch.arange(y1, y2, **options) + 0.5 - cy) * (2 / h)
     u, v = u.expand(len(v), -1), v[:, None].expand(-1, len(u))

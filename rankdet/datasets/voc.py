@@ -197,13 +197,14 @@ def list_annotations(
     """Annotations of a split in its order, or all of them by name."""
     folder = root / 'Annotations'
     if split is None:
-        stems = {path.stem for path in folder.glob('*.xml')} | set(images)
-        return [folder / f'{stem}.xml' for stem in sorted(stems)], []
+        found = {path.stem for path in folder.glob('*.xml')} | set(images)
+        return [folder / f'{stem}.xml' for stem in sorted(found)], []
     listing = root / 'ImageSets' / 'Main' / f'{split}.txt'
     if not listing.is_file():
         known = sorted(path.stem for path in listing.parent.glob('*.txt'))
         raise FileNotFoundError(f'no split {split!r}: {listing} is missing; there are {known}')
-    findings, stems = [], {}
+    findings: list[Finding] = []
+    stems: dict[str, Path] = {}
     try:
         listed = read_list(listing)
     except Unusable as problem:
@@ -222,7 +223,7 @@ def _find_classes(roots: Sequence[Path], progress: Progress) -> tuple[str, ...]:
     """VOC's own, or the names in all annotations: every split must get the same ids."""
     if all(root.name in _OFFICIAL_YEARS for root in roots):
         return VOC_CLASSES
-    names = set()
+    names: set[str] = set()
     paths = [path for root in roots for path in sorted((root / 'Annotations').glob('*.xml'))]
     for done, path in enumerate(paths, 1):
         progress('looking for classes', done, len(paths))
@@ -339,7 +340,7 @@ def convert_voc(
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f'classes must be different names, at least one, got {list(classes)}')
 
-    coco = dict(info={}, images=[], annotations=[], categories=[])
+    coco: dict = dict(info={}, images=[], annotations=[], categories=[])
     coco['categories'] = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
     result = VocConversion(coco, classes, prefix, findings=listed)
     read = partial(read_record, zero_based=zero_based, images_only=images_only)
@@ -361,6 +362,7 @@ def add_record(result: VocConversion, record: Record, xml: Path, skip_unknown: b
     coco = result.coco
     result.images += 1
     width, height = record.size
+    assert record.path is not None  # without an image nothing is added
     file_name = record.path.relative_to(result.image_prefix).as_posix()
     coco['images'].append(dict(id=result.images, file_name=file_name, width=width, height=height))
     before = result.annotations

@@ -74,7 +74,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, index: np.ndarray) -> Detections:
+    def __getitem__(self, index: np.ndarray | slice) -> Detections:
         return replace(
             self,
             image=self.image[index],
@@ -292,7 +292,7 @@ def _check_boxes(boxes: np.ndarray, name: str) -> None:
     _refuse((boxes[:, 2:] < 0).any(1), boxes, f'{name}: width and height of a bbox must be >= 0')
 
 
-def _refuse(bad: np.ndarray, values: np.ndarray, rule: str) -> None:
+def _refuse(bad: np.ndarray | np.bool_, values: np.ndarray, rule: str) -> None:
     if bad.any():
         first = int(bad.argmax())
         raise ValueError(

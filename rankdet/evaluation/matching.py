@@ -27,6 +27,7 @@ COCO_AREA_RANGES = {
     'medium': (32.0**2, 96.0**2),
     'large': (96.0**2, 1e10),
 }
+_COCO_RANGES = tuple(COCO_AREA_RANGES.values())
 _PAIRS_AT_ONCE = 1_000_000
 _COUNTS = np.int32(2**30)  # lifts an object that counts above all that are ignored
 
@@ -156,8 +157,8 @@ def match(
     gt: GroundTruth,
     dt: Detections,
     *,
-    iou_thrs: Sequence[float] = COCO_IOU_THRS,
-    area_ranges: Sequence[tuple[float, float]] = tuple(COCO_AREA_RANGES.values()),
+    iou_thrs: Sequence[float] | np.ndarray = COCO_IOU_THRS,
+    area_ranges: Sequence[tuple[float, float]] | np.ndarray = _COCO_RANGES,
     max_dets: int = 100,
     progress: Progress = silent,
 ) -> Matching:
@@ -175,9 +176,9 @@ def match(
     Raises:
         ValueError: a threshold outside [0, 1] or ``max_dets`` below 1.
     """
-    iou_thrs, area_ranges = np.asarray(iou_thrs, float), np.asarray(area_ranges, float)
-    if not iou_thrs.size or not ((iou_thrs >= 0) & (iou_thrs <= 1)).all():
-        raise ValueError(f'iou_thrs must be one or more numbers in [0, 1], got {iou_thrs.tolist()}')
+    thrs, ranges = np.asarray(iou_thrs, float), np.asarray(area_ranges, float)
+    if not thrs.size or not ((thrs >= 0) & (thrs <= 1)).all():
+        raise ValueError(f'iou_thrs must be one or more numbers in [0, 1], got {thrs.tolist()}')
     if max_dets < 1:
         raise ValueError(f'max_dets must be at least 1, got {max_dets}')
     group = dt.image * len(gt.class_ids) + dt.label
@@ -186,9 +187,9 @@ def match(
     rank = position_in_run(group)
     order, group, rank = order[rank < max_dets], group[rank < max_dets], rank[rank < max_dets]
 
-    chunks = list(_match_by_turns(gt, dt[order], group, iou_thrs, area_ranges, progress))
+    chunks = list(_match_by_turns(gt, dt[order], group, thrs, ranges, progress))
     rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in chunks)])
-    no_match = np.zeros((0, len(iou_thrs), len(area_ranges)), np.int32)
+    no_match = np.zeros((0, len(thrs), len(ranges)), np.int32)
     matched = np.concatenate([no_match, *(matched for _, matched in chunks)])
 
     by_class = np.lexsort((-dt.scores[order], dt.label[order]))
@@ -200,8 +201,8 @@ def match(
         gt=gt,
         dt=dt[order[by_class]],
         rank=rank[by_class],
-        iou_thrs=iou_thrs,
-        area_ranges=area_ranges,
+        iou_thrs=thrs,
+        area_ranges=ranges,
         max_dets=max_dets,
         rows=rows[ascending],
         matched=matched[ascending],

@@ -150,6 +150,7 @@ class BoxMetric(BaseMetric):
     def _ground_truth(self, results: list[dict]) -> GroundTruth:
         if self.ann_file is None:
             return load_ground_truth(_as_coco(results, self._class_names()), allow_empty=True)
+        assert self._gt is not None
         return self._gt
 
     def _read_file(self) -> GroundTruth:

@@ -27,7 +27,7 @@ class StderrProgress:
     def __init__(self, title: str = '') -> None:
         self.title = title
         self._start = time.monotonic()
-        self._stage = None
+        self._stage: str | None = None
         self._last = -10.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:

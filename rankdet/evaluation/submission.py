@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,12 +101,13 @@ def write_coco_submission(
         _check_categories(images, categories)
     _check_count(images, num_images, test_set)
     progress('reading results', 0, 1)
+    entries: Any = results
     if isinstance(results, (str, os.PathLike)):
-        results = read_json(results, 'results')
+        entries = read_json(results, 'results')
     elif isinstance(results, Iterator):
-        results = list(results)
-    dt = _some_detections(results, images)
-    rows = list(results)
+        entries = list(results)
+    dt = _some_detections(entries, images)
+    rows: list[Mapping] = list(entries)
     for n, row in enumerate(rows):
         _check_coco_row(row, n)
     fields = ('image_id', 'category_id', 'bbox', 'score')

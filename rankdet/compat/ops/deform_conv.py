@@ -149,8 +149,8 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Adds to the gradients of input, weight and bias; writes those of offset and mask."""
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    bias = bias if with_bias else None
-    grads = _backward(grad_output, input, weight, offset, mask, bias, geometry)
+    used_bias = bias if with_bias else None
+    grads = _backward(grad_output, input, weight, offset, mask, used_bias, geometry)
     grad_input.add_(grads['input'])
     grad_weight.add_(grads['weight'])
     if with_bias:

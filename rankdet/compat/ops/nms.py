@@ -45,26 +45,26 @@ def softnms(
     Returns: the indices of the kept boxes, in the order of ``dets``.
     """
     # numpy: n steps of a dozen small array operations, where torch's overhead would dominate.
-    boxes, scores = (tensor.cpu().numpy() for tensor in widened(boxes, scores))
-    scores = scores.copy()
-    areas = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
-    order = np.arange(len(boxes))  # taken boxes in front, live ones behind
+    corners, given = (tensor.cpu().numpy() for tensor in widened(boxes, scores))
+    decayed = given.copy()
+    areas = (corners[:, 2] - corners[:, 0] + offset) * (corners[:, 3] - corners[:, 1] + offset)
+    order = np.arange(len(corners))  # taken boxes in front, live ones behind
     taken = 0
     while taken < len(order):
-        best = taken + np.argmax(scores[order[taken:]])
+        best = taken + int(np.argmax(decayed[order[taken:]]))
         order[[taken, best]] = order[[best, taken]]
         box, live = order[taken], order[taken + 1 :]
-        low = np.maximum(boxes[box, :2], boxes[live, :2])
-        high = np.minimum(boxes[box, 2:], boxes[live, 2:])
+        low = np.maximum(corners[box, :2], corners[live, :2])
+        high = np.minimum(corners[box, 2:], corners[live, 2:])
         inter = np.maximum(high - low + offset, 0).prod(axis=1)
         with np.errstate(divide='ignore', invalid='ignore'):  # boxes without area: NaN, no overlap
             iou = inter / (areas[box] + areas[live] - inter)
-        scores[live] *= _decay(iou, iou_threshold, sigma, method)
-        live = _compact(live, scores[live] >= min_score)
+        decayed[live] *= _decay(iou, iou_threshold, sigma, method)
+        live = _compact(live, decayed[live] >= min_score)
         order = np.concatenate([order[: taken + 1], live])
         taken += 1
     kept = torch.from_numpy(order)
-    result = np.concatenate([boxes[order], scores[order, None]], axis=1)
+    result = np.concatenate([corners[order], decayed[order, None]], axis=1)
     dets.detach()[: len(order)] = torch.from_numpy(result).to(dets)
     return kept
 

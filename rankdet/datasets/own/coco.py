@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _categories(path: Path, categories: list[dict]) -> dict[int | str, str]:
     """Names by id, in the order of ids."""
-    names = {}
+    names: dict[Any, str] = {}
     for number, category in enumerate(categories):
         id, name = category.get('id'), category.get('name')
         if not _is_id(id) or not isinstance(name, str) or not name.strip() or id in names:
@@ -156,7 +156,7 @@ def _read_record(
     return record
 
 
-def _corners(bbox: object) -> list[float]:
+def _corners(bbox: Any) -> list[float]:
     try:
         x, y, w, h = (float(value) for value in bbox)
     except (TypeError, ValueError, OverflowError):

@@ -164,7 +164,8 @@ def convert_own(
             objects={name: objects[name] for name in classes},
         )
     if out is not None:
-        files = {r.path for members in splits.values() for r in members} if copy_images else ()
+        used = [r for members in splits.values() for r in members] if copy_images else []
+        files = {record.path for record in used if record.path is not None}
         _write(out, made, contents, sorted(files), tree.root, progress)
     return made
 
@@ -278,6 +279,7 @@ def _coco(members: list[Record], classes: tuple[str, ...], root: Path, what: str
     )
     conversion = VocConversion(content, classes, root)
     for record in members:
+        assert record.path is not None  # those without an image were left out
         add_record(conversion, record, record.path, skip_unknown=False)
     return content
 

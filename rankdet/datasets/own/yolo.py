@@ -115,7 +115,7 @@ def _splits(listing: Listing, folder: Folder, settings) -> dict[Path, str | None
     return found or {image: folder.split_of(image) for image in folder.images}
 
 
-def _targets(folder: Folder, settings) -> list[tuple[str, Path]]:
+def _targets(folder: Folder, settings) -> list[tuple[str | None, Path]]:
     """Folders of images and lists of images, with the split of each; none leads out of it."""
     targets = []
     if settings:
@@ -133,7 +133,8 @@ def _targets(folder: Folder, settings) -> list[tuple[str, Path]]:
 
 
 def _place(folder: Folder, yaml: Path, content: dict, entry: str) -> Path | None:
-    base = content.get('path') if isinstance(content.get('path'), str) else ''
+    given = content.get('path')
+    base = given if isinstance(given, str) else ''
     # Roboflow writes '../train/images' for a folder beside the file.
     parts = [part for part in entry.replace('\\', '/').split('/') if part not in ('', '.', '..')]
     for start in (yaml.parent / base, yaml.parent, folder.root):
