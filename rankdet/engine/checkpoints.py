@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os.path as osp
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner.checkpoint import CheckpointLoader
 
-_NUMBERED = re.compile(r'^(epoch|iter)_(\d+)\.pth$')
+from .errors import UserError
+from .weights_only import only_weights
+
+_NUMBERED = ('epoch_{}.pth', 'iter_{}.pth')
 
 
 def is_complete(path: Path) -> bool:
@@ -16,25 +25,114 @@ def is_complete(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def latest_checkpoint(work_dir: str | Path) -> Path | None:
+def checkpoint_to_resume(cfg: Config, resume: str) -> Path | None:
+    """The checkpoint that a run goes on from.
+
+    Args:
+        cfg: config of the run.
+        resume: ``'auto'`` for the newest of the run that can be resumed, or a file.
+
+    Returns:
+        The file, or None where a run of this folder has saved none yet.
+
+    Raises:
+        UserError: the file does not exist, was cut short, or was saved in the middle of an epoch
+            though the run counts epochs: it would see the images of that epoch's beginning
+            twice. Or a run of this folder has saved checkpoints, and none of them is left.
+    """
+    inside = saved_within_epoch if _counts_epochs(cfg) else lambda path: False
+    if resume != 'auto':
+        path = Path(resume)
+        if not (path.is_file() and is_complete(path)):
+            raise UserError(f'checkpoint {resume} does not exist or was cut short')
+        if inside(path):
+            raise UserError(f'checkpoint {_within(path)}')
+        return path
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
+    for path in _complete_checkpoints(cfg.work_dir, saving):
+        if not inside(path):
+            return path
+        print_log(f'{_within(path)}; looking for an older one', 'current', 30)
+    record = Path(cfg.work_dir, 'last_checkpoint')
+    if record.is_file():
+        raise UserError(
+            f'{record} names {record.read_text().strip()}, but no checkpoint is left that this '
+            'run could go on from; name one with --resume CHECKPOINT, or train anew in another '
+            '--work-dir'
+        )
+    return None
+
+
+def latest_checkpoint(work_dir: str | Path, saving: dict | None = None) -> Path | None:
     """The newest complete checkpoint of a run, or None.
 
     MMEngine's own file ``last_checkpoint`` holds an absolute path, which is wrong once the
-    folder was copied, and may name a file that a kill cut short. This looks at the files.
+    folder was copied, and may name a file that a kill cut short. This looks at the files, and
+    reads that one only where there are none.
 
     Args:
-        work_dir: folder with ``epoch_N.pth`` or ``iter_N.pth``.
+        work_dir: folder of the run.
+        saving: config of its CheckpointHook, which may save elsewhere (``out_dir``) or under
+            other names (``filename_tmpl``) than ``epoch_N.pth`` and ``iter_N.pth``.
     """
+    return next(_complete_checkpoints(work_dir, saving), None)
+
+
+def _complete_checkpoints(work_dir: str | Path, saving: dict | None) -> Iterator[Path]:
+    """All of them, the newest first."""
+    saving = saving or {}
+    folder = Path(work_dir)
+    if saving.get('out_dir'):  # the run's name goes below that
+        folder = Path(saving['out_dir'], osp.basename(osp.abspath(work_dir)))
+    own = saving.get('filename_tmpl')
     found = [
-        (path.stat().st_mtime_ns, int(match[2]), path)
-        for path in Path(work_dir).glob('*.pth')
-        if (match := _NUMBERED.match(path.name))
+        (path.stat().st_mtime_ns, int(match[1]), template, path)
+        for template in dict.fromkeys([*([own] if own else []), *_NUMBERED])
+        for path in folder.glob('*')
+        if (match := re.fullmatch(_pattern(template), path.name))
     ]
     # The number decides, the time only between an epoch_N and an iter_M of the same folder.
-    kinds = {path.name.split('_')[0] for _, _, path in found}
-    key = (lambda item: item[1]) if len(kinds) == 1 else (lambda item: item[0])
-    for _, _, path in sorted(found, key=key, reverse=True):
+    kinds = {template for _, _, template, _ in found}
+    found.sort(key=lambda item: item[1] if len(kinds) == 1 else item[0], reverse=True)
+    record = Path(work_dir, 'last_checkpoint')
+    paths = [path for *_, path in found]
+    if not paths and record.is_file():
+        paths = [path for path in [Path(record.read_text().strip())] if path.is_file()]
+    for path in paths:
         if is_complete(path):
-            return path
-        print_log(f'{path} was cut short; looking for an older one', 'current', 30)
-    return None
+            yield path
+        else:
+            print_log(f'{path} was cut short; looking for an older one', 'current', 30)
+
+
+def _pattern(template: str) -> str:
+    """What matches the names that ``template.format(number)`` gives."""
+    before, _, after = re.sub(r'\{[^}]*\}', '\0', template, count=1).partition('\0')
+    return rf'{re.escape(before)}(\d+){re.escape(after)}'
+
+
+def saved_within_epoch(path: Path) -> bool:
+    """Whether a checkpoint was saved before its run, or the part of it, had ended an epoch."""
+    try:
+        with only_weights():
+            saved = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger=None)
+        epoch, iteration = saved['meta']['epoch'], saved['meta']['iter']
+        facts = saved['message_hub']['runtime_info']
+        return iteration * facts['max_epochs'] != epoch * facts['max_iters']
+    except Exception:  # of another kind; preflight.check_checkpoint says which
+        return path.name.startswith('iter_')
+
+
+def _within(path: Path) -> str:
+    return (
+        f'{path} was saved in the middle of an epoch, and this run counts epochs: it could only '
+        'begin that epoch again'
+    )
+
+
+def _counts_epochs(cfg: Config) -> bool:
+    loop = cfg.train_cfg.get('type')
+    loop = LOOPS.get(loop) if isinstance(loop, str) else loop
+    if loop is None:
+        return bool(cfg.train_cfg.get('by_epoch', True))
+    return issubclass(loop, EpochBasedTrainLoop)

@@ -14,7 +14,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
-from .checkpoints import is_complete, latest_checkpoint
+from .checkpoints import checkpoint_to_resume
 from .errors import UserError
 from .interruption import Interruption
 from .preflight import (
@@ -28,6 +28,7 @@ from .preflight import (
 from .pretrained import prepare_backbones
 from .resumed_state import ResumedState
 from .seeded_iterations import SeededIterations
+from .self_balance import warn_without_hook
 from .weights_only import only_weights
 from .whole_files import save_whole_checkpoints
 from .work_dir import NewWorkDir
@@ -108,11 +109,10 @@ def train(
     check_data(cfg, ('train', 'val'))
     prepare_backbones(cfg)
     if resume:
-        checkpoint = latest_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
-        if resume != 'auto' and not (checkpoint.is_file() and is_complete(checkpoint)):
-            raise UserError(f'checkpoint {resume} does not exist or was cut short')
+        checkpoint = checkpoint_to_resume(cfg, resume)
         cfg.resume = checkpoint is not None
-        cfg.load_from = None if checkpoint is None else str(checkpoint)
+        if checkpoint:
+            cfg.load_from = str(checkpoint)
     if cfg.get('resume') and cfg.get('load_from'):
         _keep_seed(cfg)
     _own_visualizer(cfg)
@@ -128,9 +128,10 @@ def train(
         save_whole_checkpoints(runner)
         runner.register_hook(ResumedState())
         runner.register_hook(SeededIterations())
+        warn_without_hook(runner)
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
-        elif resume:
+        elif resume:  # load_from, if any, is where the weights start
             runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
         runner.train()
     return runner

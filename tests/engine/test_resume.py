@@ -6,6 +6,9 @@ import sys
 import pytest
 import torch
 
+from rankdet.engine import launch
+from rankdet.engine.checkpoints import saved_within_epoch
+from rankdet.engine.errors import UserError
 from rankdet.engine.seeded_iterations import SeededIterations
 from tests.engine import tiny
 from tests.engine.witness import KILL_AT
@@ -194,3 +197,60 @@ def test_a_named_checkpoint_is_resumed(whole, digits, tmp_path):
     run = tiny.train(cfg, resume=str(whole / 'epoch_1.pth'))
     assert_same(whole / 'epoch_2.pth', run / 'epoch_2.pth')
     assert not (run / 'epoch_1.pth').exists()
+
+
+def test_a_checkpoint_within_an_epoch_is_passed_over(whole, digits, tmp_path, capsys):
+    """MMEngine would begin that epoch again, with weights that have seen half of it."""
+    often = dict(custom_hooks=[dict(type='CheckpointHook', by_epoch=False, interval=2)])
+    run = tiny.train(tiny.load(digits, tmp_path / 'run', **often))
+    assert_same(whole / 'epoch_2.pth', run / 'epoch_2.pth')
+    within = [run / f'iter_{number}.pth' for number in (2, 4, 6)]
+    assert [saved_within_epoch(path) for path in within] == [True, True, True]
+    assert not any(saved_within_epoch(run / f'epoch_{number}.pth') for number in (1, 2))
+    with pytest.raises(UserError, match=r'iter_4\.pth was saved in the middle of an epoch'):
+        launch.train(tiny.load(digits, tmp_path / 'other'), resume=str(within[1]))
+    copy = interrupted(run, tmp_path / 'copy', 'epoch_2.pth')
+    capsys.readouterr()
+    tiny.train(tiny.load(digits, copy), resume='auto')
+    assert 'iter_6.pth was saved in the middle of an epoch' in ''.join(capsys.readouterr())
+    assert_same(whole / 'epoch_2.pth', copy / 'epoch_2.pth')
+
+
+def test_checkpoints_of_another_folder_and_name(whole, digits, tmp_path):
+    saving = dict(
+        default_hooks__checkpoint__out_dir=str(tmp_path / 'elsewhere'),
+        default_hooks__checkpoint__filename_tmpl='model_{:03d}.pth',
+    )
+    run = tiny.train(tiny.load(digits, tmp_path / 'run', **saving))
+    assert not list(run.glob('*.pth'))
+    (tmp_path / 'elsewhere/run/model_002.pth').unlink()
+    tiny.train(tiny.load(digits, run, **saving), resume='auto')
+    assert_same(whole / 'epoch_2.pth', tmp_path / 'elsewhere/run/model_002.pth')
+    (log,) = (path for path in run.glob('*/*.log') if 'resumed epoch: 1' in path.read_text())
+    assert log.is_file()
+
+
+@pytest.mark.parametrize('resume', [None, 'auto'])
+def test_with_nothing_to_resume_the_weights_to_start_with_stay(
+    whole, digits, tmp_path, monkeypatch, resume
+):
+    seen = {}
+
+    def stop(cfg):
+        seen.update(resume=cfg.resume, load_from=cfg.load_from)
+        raise UserError('far enough')
+
+    monkeypatch.setattr(launch.Runner, 'from_cfg', stop)
+    start = str(whole / 'epoch_1.pth')
+    with pytest.raises(UserError, match='far enough'):
+        launch.train(tiny.load(digits, tmp_path / 'run', load_from=start), resume=resume)
+    assert seen == dict(resume=False, load_from=start)
+
+
+def test_a_run_whose_checkpoints_are_lost_does_not_start_anew(whole, digits, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / 'copy')
+    (copy / 'last_checkpoint').write_text(str(copy / 'epoch_2.pth'))
+    for path in copy.glob('*.pth'):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r'last_checkpoint names .*epoch_2\.pth, but no checkpoint'):
+        launch.train(tiny.load(digits, copy), resume='auto')
