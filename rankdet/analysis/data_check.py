@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from rankdet.datasets.check_coco import check_coco_file
 from rankdet.datasets.check_report import CheckReport, Options, Progress
 from rankdet.datasets.check_voc import check_voc_split
+from rankdet.datasets.voc import VOC_CLASSES
 from rankdet.engine.preflight import dataset_classes, leaf_datasets
 
 
@@ -41,7 +42,7 @@ def check_config(
         ValueError: If no loader of the config has a data set.
     """
     cfg = Config.fromfile(path)
-    options = Options(decode, workers, *([progress] if progress else []), subset=subset)
+    options = Options(decode, workers, progress or Options.progress, subset)
     report, seen = CheckReport(), set()
     for mode in ('train', 'val', 'test'):
         loader = cfg.get(f'{mode}_dataloader') or ConfigDict()
@@ -68,7 +69,7 @@ def _check_dataset(
         report.warn(ann_file, 'is not on this machine, so it was not checked')
     elif 'sub_data_root' in prefix and ann_file.endswith('.txt'):
         year = Path(osp.normpath(osp.join(root, prefix['sub_data_root'])))
-        split, classes = Path(ann_file).stem, dataset_classes(dataset)
+        split, classes = Path(ann_file).stem, dataset_classes(dataset) or VOC_CLASSES
         check_voc_split(report, year, split, classes=classes, options=options)
     elif ann_file.endswith('.json'):
         check_coco_file(

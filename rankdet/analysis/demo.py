@@ -219,7 +219,7 @@ def detection_page(
             texts = [f'{names[d["category_id"]]} {d["score"]:.2f}' for d in chosen]
             right = draw_boxes(right, _corners(chosen) * scale, texts, color)
         cells.append((_square(left, 384), _square(right, 384)))
-    rows = [sum(cells[i : i + 2], ()) for i in range(0, len(cells), 2)]
+    rows: list[tuple] = [sum(cells[i : i + 2], ()) for i in range(0, len(cells), 2)]
     blank = np.full_like(cells[0][0], 255)
     rows[-1] += (blank,) * (len(rows[0]) - len(rows[-1]))
     headers = ['ground truth', 'above the LRP-optimal score']

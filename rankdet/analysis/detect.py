@@ -71,9 +71,9 @@ def detect_images(
     """
     images = find_images(paths)
     targets = _targets(images, Path(out_dir))
-    for path, text in ((config, 'config'), (checkpoint, 'checkpoint')):
-        if not Path(path).is_file():
-            raise UserError(f'{text} {path} does not exist')
+    for file, text in ((config, 'config'), (checkpoint, 'checkpoint')):
+        if not Path(file).is_file():
+            raise UserError(f'{text} {file} does not exist')
     unreadable = [f'{path} ({reason})' for path in images if (reason := _why_unreadable(path))]
     if unreadable:
         raise UserError(f'no readable image: {", ".join(unreadable)}')
@@ -92,6 +92,7 @@ def detect_images(
     records = []
     for path, target in zip(images, targets):
         image = cv2.imread(str(path))
+        assert image is not None  # it was read before
         found = inference_detector(model, image).pred_instances.cpu()
         found = found[found.scores >= torch.tensor(least)[found.labels]]
         boxes, scores = found.bboxes.numpy(), found.scores.tolist()

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rankdet.datasets.digits import make_digits
 
-SCENES = dict(num_train=4000, num_val=300, size=128)
+SCENES: dict[str, Any] = dict(num_train=4000, num_val=300, size=128)
 SEARCH_SCENES = 200
 RATES = (0.001, 0.003, 0.01)
 BEYOND = 10**0.5  # how far the search goes on where the best rate is the first or the last
@@ -58,7 +59,7 @@ def learn(
     *,
     seeds: int = 3,
     jobs: int = 1,
-    scenes: dict[str, int] | None = None,
+    scenes: dict[str, Any] | None = None,
     rates: Sequence[float] = RATES,
     report: Callable[[str], None] = print,
 ) -> list[dict]:
@@ -203,11 +204,12 @@ def step_seconds(configs: Sequence[Path], data: Path, rounds: int = 8) -> dict[s
 
     torch.set_num_threads(1)
     init_default_scope('mmdet')
-    batches, steps = None, {}
+    batches: list[dict] = []
+    steps: dict[str, Callable[[dict], object]] = {}
     with _output_to(os.devnull):
         for config in configs:
             cfg = run_config(Run(config.stem, 0.001, 0, False), config, Path(), data, data)
-            if batches is None:
+            if not batches:
                 loader = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
                 batches = [next(loader) for _ in range(2)]
             torch.manual_seed(0)

@@ -67,7 +67,7 @@ TWO_STAGE_LOSSES = {
         (dict(type='CrossEntropyLoss', use_sigmoid=False), _smooth_l1(1.0, 1.0)),
     ),
 }
-DETECTORS = {
+DETECTORS: dict[str, dict[str, tuple]] = {
     'retinanet': DENSE_LOSSES,
     'foveabox': DENSE_LOSSES,
     'faster-rcnn': TWO_STAGE_LOSSES,

@@ -79,7 +79,7 @@ class Row:
     @property
     def test_env(self) -> dict[str, str]:
         """What the data set configs read from the environment."""
-        if not str(self.test_data).startswith('COCO'):
+        if self.test_data is None or not self.test_data.startswith('COCO'):
             return {}
         return {'COCO_TEST': self.test_data.removeprefix('COCO ')}
 
@@ -182,7 +182,8 @@ def find_rows(papers: Iterable[Paper], targets: Iterable[str]) -> list[Row]:
     Raises:
         ValueError: A name is unknown, or several tables fit.
     """
-    papers, found = list(papers), {}
+    papers = list(papers)
+    found: dict[str, Row] = {}
     tables = [table for paper in papers for table in paper.tables]
     names = [name for table in tables for name in (table.folder, table.address, table.name)]
     rows = [row for table in tables for row in table.rows]
@@ -247,8 +248,8 @@ def _row(
         _demand(column not in lost, f'{where}: {column} is both printed and lost')
     _demand(model or not ours, f'{where}: Ours without a Model')
     test_data = row.get('Test Data', entry.get('Test Data'))
-    known = test_data in TEST_SETS or not str(test_data).startswith(('VOC', 'COCO'))
-    _demand(known, f'{where}: Test Data must be one of {TEST_SETS}, got {test_data!r}')
+    is_set = test_data in TEST_SETS or not str(test_data).startswith(('VOC', 'COCO'))
+    _demand(is_set, f'{where}: Test Data must be one of {TEST_SETS}, got {test_data!r}')
     tool = entry.get('Tool', 'test')
     _demand(tool in TOOLS, f'{where}: Tool must be one of {TOOLS}, got {tool!r}')
     special = row.get('TTA') or test_data in TEST_SETS[2:]
@@ -295,8 +296,9 @@ def _address_part(entry: Any, where: str) -> str:
 def _text(entry: Any, key: str, where: str) -> str:
     value = entry.get(key) if isinstance(entry, dict) else None
     # 0.50 unquoted would become 0.5: a name is what is written.
-    good = isinstance(value, str) and value.strip()
-    return value if good else _demand(False, f'{where}: {key} must be text, got {value!r}')
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError(f'{where}: {key} must be text, got {value!r}')
 
 
 def _mapping(entry: Mapping, key: str, where: str) -> dict:

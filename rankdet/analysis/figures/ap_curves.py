@@ -96,8 +96,9 @@ def measured_metric(run: Run, metric: str, report=lambda line: None) -> dict[int
     Raises:
         UserError: there is none, or it does not say of which iteration it is.
     """
-    numbered = {path: _NUMBERED.fullmatch(path.name) for path in run.folder.glob('*.pth')}
-    paths = sorted((p for p, named in numbered.items() if named), key=lambda p: int(numbered[p][1]))
+    names = ((_NUMBERED.fullmatch(path.name), path) for path in run.folder.glob('*.pth'))
+    numbered = {path: int(name[1]) for name, path in names if name}
+    paths = sorted(numbered, key=numbered.__getitem__)
     if run.checkpoint_file is not None or not paths:
         paths = [run.checkpoint]
     found = {}

@@ -112,7 +112,9 @@ def loss_cost(
     models = {label: load_model(run, device) for label, run in firsts.items()}
     batches = {label: training_batch(run, max(batch_sizes)) for label, run in firsts.items()}
     keys = ('loss_seconds', 'loss_bytes', 'network_seconds', 'network_bytes')
-    curves = {label: dict(label=label, **{key: [] for key in keys}) for label in models}
+    curves: dict[str, dict] = {}
+    for label in models:
+        curves[label] = dict(label=label, **{key: [] for key in keys})
     for size in batch_sizes:
         found: dict[str, list[dict]] = {label: [] for label in models}
         for turn in range(rounds + 1):

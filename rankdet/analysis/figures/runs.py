@@ -8,13 +8,13 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import nn
 
 from rankdet.analysis.curves import read_scalars
 from rankdet.engine.checkpoints import latest_checkpoint
@@ -23,6 +23,9 @@ from rankdet.engine.launch import load_config
 from rankdet.engine.preflight import check_checkpoint, check_data, dataset_classes, leaf_datasets
 from rankdet.engine.recorder import RECORDS
 from rankdet.engine.weights_only import load_weights
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
 
 LOSS_NAMES = {
     'APLoss': 'AP',
@@ -178,7 +181,7 @@ def _describe(run: Run) -> tuple[str, str]:
     if run.config_file is None:
         return '', run.folder.resolve().name
     model = run.config.model
-    head = next((model[name] for name in _HEADS if name in model), {})
+    head: dict = next((model[name] for name in _HEADS if name in model), {})
     loss = (head.get('loss_cls') or {}).get('type', '')
     loss = LOSS_NAMES.get(loss, loss.removesuffix('Loss'))
     return str(model.type), loss or run.folder.resolve().name
@@ -192,7 +195,7 @@ def by_label(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def load_model(run: Run, device: str | None = None) -> nn.Module:
+def load_model(run: Run, device: str | None = None) -> BaseDetector:
     """The trained detector, ready to be asked.
 
     Raises:

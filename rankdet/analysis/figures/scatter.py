@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,9 +57,9 @@ def scatter(
             for kind, pairs in score_pairs(part).items():
                 parts[kind].append(pairs)
         draw = np.random.default_rng(seed)
-        panel = dict(label=label)
-        for kind, pairs in parts.items():
-            pairs = np.concatenate(pairs)
+        panel: dict[str, Any] = dict(label=label)
+        for kind, arrays in parts.items():
+            pairs = np.concatenate(arrays)
             kept = draw.permutation(len(pairs))[:points]
             panel[kind] = dict(count=len(pairs), iou=pairs[kept, 0], score=pairs[kept, 1])
             if kind == 'positive':
@@ -70,7 +70,7 @@ def scatter(
 
 def score_pairs(part: Examples) -> dict[str, np.ndarray]:
     """``(n, 2)`` IoU and score of the anchors of each kind."""
-    if part.ious is None:
+    if part.ious is None or part.matched is None:
         raise UserError('this head has no anchors, so there are no IoUs to draw scores against')
     p, ious = part.probabilities, part.ious
     own = p.gather(1, part.matched.clamp(min=0)[:, None]).squeeze(1)

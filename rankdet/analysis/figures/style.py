@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINES = ('-', '--', '-.', ':')
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     'font.size': 10,
     'axes.spines.top': False,
     'axes.spines.right': False,

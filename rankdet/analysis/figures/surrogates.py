@@ -34,7 +34,7 @@ def surrogates(
     if points < 2:
         raise ValueError(f'points must be at least 2, got {points}')
     z = np.linspace(-1, 1, points + 2)[1:-1]
-    options = {'hinge': dict(surrogate='hinge')}
+    options: dict[str, dict] = {'hinge': dict(surrogate='hinge')}
     options |= {f'quadratic, ρ = {v:g}': dict(surrogate='quadratic', rho=v) for v in rho}
     options |= {
         f'logistic, L = {v:g}': dict(surrogate='logistic', smoothness=v) for v in smoothness

@@ -12,9 +12,11 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mmdet
 import mmengine
+import numpy as np
 import torch
 
 from rankdet.analysis import figures
@@ -133,11 +135,11 @@ def _analyses(
     runs: Sequence[Run], images: int | None, device: str | None, report: Report
 ) -> Iterator[str]:
     """Every figure that these runs allow for; for the others the reason."""
-    shared = dict(images=images, device=device)
+    shared: dict[str, Any] = dict(images=images, device=device)
     recorded = [run for run in runs if list(run.folder.glob('*/vis_data/losses.jsonl'))]
     balanced = [run for run in runs if _logs_alrp(run)]
     validated = [run for run in runs if len(logged_metric(run.folder, 'AP')) > 1]
-    plans = [
+    plans: list[tuple[str, Sequence[Run], Callable, Any]] = [
         ('AP against iterations', validated, figures.ap_curves, figures.draw_ap_curves),
         ('Score against IoU of anchors', runs, partial(figures.scatter, points=1500, **shared),
          figures.draw_scatter),
@@ -148,7 +150,7 @@ def _analyses(
         ('Time of the loss', recorded, figures.loss_time, figures.draw_loss_time),
         ('aLRP Loss and its parts', balanced, figures.balance, figures.draw_balance),
     ]  # fmt: skip
-    reasons = {
+    reasons: dict[Callable, str] = {
         figures.ap_curves: 'no run was validated more than once while it trained '
         '(tools/analyze.py ap-curves tests the checkpoints of such runs)',
         figures.gradients: 'no run was trained with the LossRecorder',
@@ -199,7 +201,7 @@ def _about(one: Tested, pictures: int) -> str:
 
 def _pictures(one: Tested, count: int) -> Iterator[str]:
     thresholds = [found.threshold for found in one.evaluation.lrp.per_class]
-    errors = image_errors(one.matching, thresholds)
+    errors = image_errors(one.matching, np.array(thresholds))
     best, worst = best_and_worst(errors, count)
     yield page.note(
         'Below: first the ground truth (green), then the detections above the LRP-optimal score '

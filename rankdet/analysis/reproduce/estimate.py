@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.config import Config
@@ -22,7 +23,6 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import nn
 
 from rankdet.analysis.paper_tables import Row
 from rankdet.datasets.official import COCO_SPLITS, VOC_SPLITS
@@ -33,6 +33,9 @@ from .own_data import OWN_DATA
 from .plan import Training, environment, plan
 from .records import cpu_name
 from .tiny_run import forget_files, make_tiny_data
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def as_text(found: Estimate, style: str = 'text') -> str:
 def training_images(cfg: Config) -> int | None:
     """How many images the training lists have: the official ones, or those of the file itself."""
     numbers = [_listed(dataset) for dataset in leaf_datasets(cfg.train_dataloader.dataset)]
-    return None if None in numbers else sum(numbers)
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
 
 
 def _listed(dataset) -> int | None:
@@ -200,7 +204,7 @@ def _samples(cfg: Config, batch: int) -> Iterator[dict]:
                 yield data
 
 
-def _step(model: nn.Module, optimizer, data: dict) -> float:
+def _step(model: BaseDetector, optimizer, data: dict) -> float:
     _wait()
     begin = time.perf_counter()
     model.train_step(data, optimizer)

@@ -11,7 +11,8 @@ from .plan import as_arguments
 
 def list_tables(tables: Iterable[Table]) -> str:
     """Tables and their rows, as text."""
-    lines, folder = [], None
+    lines: list[str] = []
+    folder = None
     for table in tables:
         if table.folder != folder:
             folder = table.folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from mmengine.config import Config
 
@@ -11,7 +12,7 @@ from rankdet.datasets.digits import make_digits
 from rankdet.engine.preflight import leaf_datasets
 
 #: What a metafile calls the data, to the options of :func:`rankdet.datasets.make_digits`.
-OWN_DATA = {'digits-128': SCENES}
+OWN_DATA: dict[str, dict[str, Any]] = {'digits-128': SCENES}
 
 
 def make_own_data(name: str | None, cfg: Config) -> None:

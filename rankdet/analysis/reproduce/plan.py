@@ -58,7 +58,7 @@ def plan(rows: Iterable[Row]) -> list[Training]:
     Raises:
         ValueError: An option cannot be written as ``--cfg-options`` takes it.
     """
-    found: dict[tuple, list[Row]] = {}
+    found: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     for row in rows:
         if row.config:
             options = tuple(sorted(as_arguments(row.options, row.address)))

@@ -169,7 +169,7 @@ def _with_ours(text: str, place: tuple[int, int], ours: Mapping[str, Any]) -> st
     begin = next(n for n, line in enumerate(lines) if line.startswith('Tables:')) + 1
     ends = (n for n in range(begin, len(lines)) if re.match(r'\w', lines[n]))
     begin, end = _items(lines, begin, next(ends, len(lines)))[place[0]]
-    keys = len(re.match(r'\s*-\s*', lines[begin])[0])
+    keys = len(_dash(lines[begin]))
     begin = next(n for n in range(begin, end) if re.match(rf'[\s-]{{{keys}}}Rows:', lines[n])) + 1
     begin, end = _items(lines, begin, end)[place[1]]
     item = '\n'.join(lines[begin:end])
@@ -180,7 +180,7 @@ def _with_ours(text: str, place: tuple[int, int], ours: Mapping[str, Any]) -> st
         item = f'{before}{key} {json.dumps(dict(ours))}{after[written:]}'
         lines[begin:end] = item.split('\n')
         return '\n'.join(lines) + '\n'
-    indent = re.match(r'\s*-\s*', lines[begin])[0]
+    indent = _dash(lines[begin])
     while end > begin + 1 and not _says_something(lines[end - 1]):
         end -= 1
     pattern = re.compile(rf'(?:{re.escape(indent)}|{" " * len(indent)})Ours:')
@@ -195,6 +195,13 @@ def _with_ours(text: str, place: tuple[int, int], ours: Mapping[str, Any]) -> st
     head = indent if start == begin else ' ' * len(indent)
     lines[start : min(stop, end) if start < end else start] = [f'{head}Ours:', *block]
     return '\n'.join(lines) + '\n'
+
+
+def _dash(line: str) -> str:
+    """What an item of a list begins with."""
+    found = re.match(r'\s*-\s*', line)
+    assert found is not None
+    return found[0]
 
 
 def _items(lines: list[str], begin: int, end: int) -> list[tuple[int, int]]:

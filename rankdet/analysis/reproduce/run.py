@@ -110,7 +110,8 @@ def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = Non
     """
     rows, start = list(rows), start or run_command
     outcomes = [Outcome(row, 'quoted', _QUOTED) for row in rows if not row.config]
-    trainings, checked = [], {}
+    trainings = []
+    checked: dict[tuple, str] = {}
     for training in plan(rows):
         missing, done = _missing(training, options)
         outcomes += done
@@ -202,9 +203,14 @@ def _missing(training: Training, options: RunOptions) -> tuple[list[Row], list[O
     return missing, done
 
 
+def _config_file(row: Row, options: RunOptions) -> Path:
+    assert row.config is not None  # no training is planned for a row that is only quoted
+    return options.root / row.config
+
+
 def _digest(row: Row, options: RunOptions) -> str:
     with environment(row.test_env):
-        cfg = load_config(options.root / row.config, test_options(row), options.work_dir)
+        cfg = load_config(_config_file(row, options), test_options(row), options.work_dir)
         return fingerprint(cfg, test=True)
 
 
@@ -212,7 +218,7 @@ def _check_data(training: Training, options: RunOptions, checked: dict[tuple, st
     """Stop before anything is trained that cannot be trained, or tested afterwards."""
     for row in training.rows:
         with environment(row.test_env):
-            cfg = load_config(options.root / row.config, test_options(row), options.work_dir)
+            cfg = load_config(_config_file(row, options), test_options(row), options.work_dir)
             places = tuple(
                 f'{dataset.get("data_root")} {dataset.get("ann_file")}'
                 for mode in ('train', 'val', 'test')
@@ -221,7 +227,7 @@ def _check_data(training: Training, options: RunOptions, checked: dict[tuple, st
             if places not in checked:
                 print(f'checking the data of {row.address}', flush=True)
                 make_own_data(row.data, cfg)
-                report = check_config(options.root / row.config)
+                report = check_config(_config_file(row, options))
                 for problem in report.problems:
                     print(problem)
                 stops = [str(problem) for problem in report.problems if problem.stops]
@@ -311,7 +317,7 @@ def _measure(
         detections.unlink(missing_ok=True)
         overrides.append(f'test_evaluator.outfile_prefix={folder / "detections"}')
     with environment(row.test_env):
-        cfg = load_config(options.root / row.config, overrides, folder)
+        cfg = load_config(_config_file(row, options), overrides, folder)
     what = [str(options.root / training.config), str(checkpoint)]
     if row.tool == 'test':
         arguments = ['--work-dir', str(folder), *(['--tta'] if row.tta else [])]

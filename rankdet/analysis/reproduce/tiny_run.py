@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -153,13 +153,14 @@ class GradientWatch(Hook):
     def _note(self, name: str):
         def note(parameter: torch.Tensor) -> None:
             self.unmoved.discard(name)
+            assert parameter.grad is not None  # it was just accumulated
             if not torch.isfinite(parameter.grad).all():
                 self.broken.add(name)
 
         return note
 
 
-def _dicts(node: Any) -> Iterator[Mapping]:
+def _dicts(node: Any) -> Iterator[ConfigDict]:
     """A nested config's dicts, outer ones first."""
     if isinstance(node, dict):
         yield node

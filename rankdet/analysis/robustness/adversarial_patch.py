@@ -23,19 +23,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rankdet.datasets.perturbations import image_rng, paste_disc, patch_size
 
-from .detector import annotations_of, objects_of
+from .detector import Images, annotations_of, objects_of
 from .object_scores import candidates, preprocess
 from .progress import TimeLeft
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ class PatchOptions:
 
 
 def make_patch(
-    model: nn.Module,
-    dataset: Sequence,
+    model: BaseDetector,
+    dataset: Images,
     options: PatchOptions,
     folder: Path,
     key: str,
@@ -112,7 +116,7 @@ def make_patch(
         return picture
     picture.unlink(missing_ok=True)  # of other steps or another key
     annotated = [index for index, (_, found) in enumerate(annotations_of(dataset)) if found]
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         dataset,
         batch_sampler=[_draw(annotated, options, step) for step in range(done, options.steps)],
         num_workers=workers,
@@ -140,7 +144,7 @@ def make_patch(
 
 
 def objective(
-    model: nn.Module, data: dict, patch: Tensor, options: PatchOptions, step: int
+    model: BaseDetector, data: dict, patch: Tensor, options: PatchOptions, step: int
 ) -> Tensor:
     """What :func:`make_patch` minimises, on one batch.
 

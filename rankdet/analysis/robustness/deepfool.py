@@ -23,13 +23,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .detector import objects_of
+from .detector import Images, objects_of
 from .object_scores import candidates, preprocess
 from .progress import TimeLeft
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
 
 #: Added to the distance of a step, in grey levels, so that it crosses a boundary it lies on.
 BEYOND = 1e-4
@@ -123,7 +127,7 @@ def _gradient(score: Tensor, image: Tensor) -> Tensor:
     return torch.zeros_like(image) if gradient is None else gradient
 
 
-def attack_image(model: nn.Module, image: Tensor, sample, options: DeepFoolOptions) -> dict:
+def attack_image(model: BaseDetector, image: Tensor, sample, options: DeepFoolOptions) -> dict:
     """Attack every object of an image.
 
     Args:
@@ -166,8 +170,8 @@ def attack_image(model: nn.Module, image: Tensor, sample, options: DeepFoolOptio
 
 
 def deepfool(
-    model: nn.Module,
-    dataset: Sequence,
+    model: BaseDetector,
+    dataset: Images,
     options: DeepFoolOptions,
     file: Path,
     key: str,

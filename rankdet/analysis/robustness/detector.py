@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
@@ -30,6 +31,12 @@ from rankdet.engine.preflight import (
 from rankdet.evaluation import evaluate
 
 from .progress import TimeLeft
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
+
+#: One data set, several end to end, or a part of these.
+Images: TypeAlias = BaseDataset | ConcatDataset | Subset
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def _row_names(pairs: Sequence[tuple[Path, Path]], names: Sequence[str] | None) 
     return list(names)
 
 
-def load_model(detector: Detector, device: str | None = None) -> nn.Module:
+def load_model(detector: Detector, device: str | None = None) -> BaseDetector:
     """The model in evaluation mode, with its weights, none of which collects gradients.
 
     Args:
@@ -146,7 +153,7 @@ def load_model(detector: Detector, device: str | None = None) -> nn.Module:
 
 def build_dataset(
     cfg: Config, *, split: str = 'test', perturbation: Mapping | None = None
-) -> Dataset:
+) -> Images:
     """The images of a config in test mode, perturbed or as they are.
 
     Args:
@@ -195,15 +202,16 @@ def _kind(step: Mapping) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
-def first_images(dataset: Dataset, count: int | None) -> Dataset:
+def first_images(dataset: Images, count: int | None) -> Images:
     """The first ``count`` images, all for None."""
     return dataset if count is None else Subset(dataset, range(min(count, len(dataset))))
 
 
-def annotations_of(dataset: Dataset) -> list[tuple[object, list]]:
+def annotations_of(dataset: Images) -> list[tuple[object, list]]:
     """(image id, instances) of each image, without loading it."""
     if isinstance(dataset, Subset):
-        inside = annotations_of(dataset.dataset)
+        whole: Any = dataset.dataset
+        inside = annotations_of(whole)
         return [inside[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
         return [one for part in dataset.datasets for one in annotations_of(part)]
@@ -211,7 +219,7 @@ def annotations_of(dataset: Dataset) -> list[tuple[object, list]]:
     return [(info['img_id'], info.get('instances', [])) for info in infos]
 
 
-def require_boxes(dataset: Dataset, cfg: Config, split: str = 'test') -> None:
+def require_boxes(dataset: Images, cfg: Config, split: str = 'test') -> None:
     """Raise a UserError where no image has a box."""
     if not any(instances for _, instances in annotations_of(dataset)):
         leaf = next(leaf_datasets(cfg[f'{split}_dataloader'].dataset))
@@ -235,7 +243,7 @@ def objects_of(sample, device: torch.device | str = 'cpu') -> tuple[Tensor, list
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, dataset: Dataset, classes: Sequence[str], *, workers: int, batch: int
+    model: BaseDetector, dataset: Images, classes: Sequence[str], *, workers: int, batch: int
 ) -> dict[str, float]:
     """AP and AP50 as COCO measures them, in [0, 1], over exactly these images.
 
@@ -246,10 +254,11 @@ def measure(
         workers: processes that load images.
         batch: images at a time.
     """
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         dataset, batch_size=batch, num_workers=workers, collate_fn=pseudo_collate, shuffle=False
     )
-    images, objects, found = [], [], []
+    images: list[dict] = []
+    objects, found = [], []
     progress = TimeLeft('detecting', len(dataset))
     for data in loader:
         for sample in model.test_step(data):

@@ -16,17 +16,21 @@ would mean another thing for each of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from mmdet.models.dense_heads import FoveaHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.structures.bbox import bbox2roi, get_box_tensor
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou
 
 from rankdet.engine.errors import UserError
 from rankdet.models.dense_heads.fovea_head import _LOG_RANGE
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
+    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
 MIN_IOU = 0.5
 
@@ -82,7 +86,7 @@ class Batch(NamedTuple):
         return [sample.img_shape[:2] for sample in self.samples]
 
 
-def preprocess(model: nn.Module, images: Sequence[Tensor], samples: Sequence) -> Batch:
+def preprocess(model: BaseDetector, images: Sequence[Tensor], samples: Sequence) -> Batch:
     """Normalised, padded images.
 
     Args:
@@ -96,7 +100,7 @@ def preprocess(model: nn.Module, images: Sequence[Tensor], samples: Sequence) ->
 
 
 def candidates(
-    model: nn.Module, batch: Batch, proposals: list | None = None
+    model: BaseDetector, batch: Batch, proposals: list | None = None
 ) -> tuple[list[Candidates], list | None]:
     """The candidates of each image.
 
@@ -123,7 +127,7 @@ def candidates(
     )
 
 
-def _of_priors(model: nn.Module, batch: Batch) -> list[Candidates]:
+def _of_priors(model: BaseDetector, batch: Batch) -> list[Candidates]:
     head = model.bbox_head
     cls_scores, bbox_preds = head(model.extract_feat(batch.inputs))[:2]
     sizes = [score.shape[-2:] for score in cls_scores]
@@ -147,7 +151,7 @@ def _of_priors(model: nn.Module, batch: Batch) -> list[Candidates]:
     return found
 
 
-def _decode(head: nn.Module, level: int, priors: Tensor, pred: Tensor, shape) -> Tensor:
+def _decode(head: BaseDenseHead, level: int, priors: Tensor, pred: Tensor, shape) -> Tensor:
     if isinstance(head, FoveaHead):
         if getattr(head, 'ranks', False):
             pred = pred.clamp(-_LOG_RANGE, _LOG_RANGE)
@@ -156,7 +160,7 @@ def _decode(head: nn.Module, level: int, priors: Tensor, pred: Tensor, shape) ->
 
 
 def _of_proposals(
-    model: nn.Module, batch: Batch, proposals: list | None
+    model: BaseDetector, batch: Batch, proposals: list | None
 ) -> tuple[list[Candidates], list]:
     features, head = model.extract_feat(batch.inputs), model.roi_head.bbox_head
     if proposals is None:

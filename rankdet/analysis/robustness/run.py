@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
-from torch.utils.data import Dataset
 
 from rankdet.analysis.learning import environment
 from rankdet.datasets.perturbations import BlackPatch, GaussianNoise
@@ -27,6 +26,7 @@ from .adversarial_patch import PatchOptions, make_patch
 from .deepfool import DeepFoolOptions, deepfool
 from .detector import (
     Detector,
+    Images,
     annotations_of,
     build_dataset,
     first_images,
@@ -35,6 +35,9 @@ from .detector import (
     require_boxes,
 )
 from .table import to_json
+
+if TYPE_CHECKING:
+    from mmdet.models import BaseDetector
 
 #: Transform of each column whose images need nothing but the data set.
 TRANSFORMS = {'black': 'BlackPatch', 'random': 'RandomPatch', 'flip': 'FlipPatch'}
@@ -174,15 +177,15 @@ class _Task:
         return row | dict(cells={name: kept[name] for name in columns})
 
     @cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> BaseDetector:
         return load_model(self.detector, self.options.device)
 
     @cached_property
-    def images(self) -> Dataset:
+    def images(self) -> Images:
         return first_images(build_dataset(self.detector.cfg), self.options.images)
 
     @cached_property
-    def train_images(self) -> Dataset:
+    def train_images(self) -> Images:
         dataset = build_dataset(self.detector.cfg, split='train')
         return first_images(dataset, self.options.train_images)
 
@@ -248,6 +251,7 @@ class _Task:
             images = build_dataset(self.detector.cfg, perturbation=perturbation)
             images = first_images(images, options.images)
         batch = options.batch or loader.get('batch_size') or 1
+        assert self.classes is not None  # or the run would not have begun
         return measure(self.model, images, self.classes, workers=workers, batch=batch)
 
     def _provenance(self, column: str) -> dict:
