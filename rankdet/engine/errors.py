@@ -102,7 +102,8 @@ def _loss(error: BaseException, text: str, kind: str) -> str | None:
             'the connection to another process of this run broke: it failed, for the reason that '
             f'it gives, or was killed ({" ".join(text.split())})'
         )
-    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in full:
         where = f' in {os.path.dirname(error.filename)}' if error.filename else ''
         return f'{error.strerror}{where}: make room there or choose another folder by --work-dir'
     return None

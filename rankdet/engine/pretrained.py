@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import checkpoint as host
 
@@ -137,7 +137,7 @@ def download(weights: Weights, folder: str | Path) -> Path:
     return path
 
 
-def _starting_parts(cfg: Config) -> Iterator[tuple[str, dict]]:
+def _starting_parts(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
     """The parts of the model with pretrained weights."""
     for where, part in _parts(cfg.get('model'), 'model'):
         init_cfg = part.get('init_cfg')
@@ -145,7 +145,7 @@ def _starting_parts(cfg: Config) -> Iterator[tuple[str, dict]]:
             yield where, part
 
 
-def _parts(node, where: str) -> Iterator[tuple[str, dict]]:
+def _parts(node, where: str) -> Iterator[tuple[str, ConfigDict]]:
     if isinstance(node, dict):
         yield where, node
         for key, child in node.items():
@@ -237,7 +237,7 @@ def _warn_of_frozen_noise(cfg: Config) -> None:
         )
 
 
-def _class_of(part: dict) -> type:
+def _class_of(part: ConfigDict) -> type:
     from mmdet.registry import MODELS
 
     kind = MODELS.get(part.type) if isinstance(part.type, str) else part.type
@@ -249,7 +249,7 @@ def _takes(kind: type, argument: str) -> bool:
     for ancestor in kind.__mro__:
         if '__init__' not in vars(ancestor):
             continue
-        parameters = inspect.signature(ancestor.__init__).parameters
+        parameters = inspect.signature(vars(ancestor)['__init__']).parameters
         if argument in parameters:
             return True
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmdet.models.dense_heads import AnchorHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -25,7 +26,7 @@ from rankdet.models.ranking_core import Rows
 RECORDS = 'losses.jsonl'
 
 
-def dense_head(model: nn.Module) -> nn.Module:
+def dense_head(model: nn.Module) -> BaseDenseHead:
     """The head of a detector that scores anchors or points.
 
     Raises:
@@ -42,7 +43,7 @@ def dense_head(model: nn.Module) -> nn.Module:
     )
 
 
-def rows_of(head: nn.Module, cls_scores: Sequence[Tensor], *rest) -> Rows:
+def rows_of(head: BaseDenseHead, cls_scores: Sequence[Tensor], *rest) -> Rows:
     """Scores of a head, or maps of the same shapes, as rows beside the labels of the examples.
 
     Args:
@@ -148,7 +149,7 @@ class Measured(NamedTuple):
     overhead: float
 
 
-def measure_loss(head: nn.Module, loss_by_feat: Callable, cls_scores, *rest) -> Measured:
+def measure_loss(head: BaseDenseHead, loss_by_feat: Callable, cls_scores, *rest) -> Measured:
     """Evaluate the losses of a head, and the gradient of the classification among them.
 
     Args:
@@ -176,7 +177,7 @@ def measure_loss(head: nn.Module, loss_by_feat: Callable, cls_scores, *rest) -> 
 
 
 def measure_loss_memory(
-    head: nn.Module, loss_by_feat: Callable, targets: object, cls_scores, bbox_preds, *rest
+    head: BaseDenseHead, loss_by_feat: Callable, targets: object, cls_scores, bbox_preds, *rest
 ) -> int:
     """The most memory that the losses and that gradient hold at a time, in a pass of its own.
 
@@ -324,7 +325,8 @@ def _replaced(module: nn.Module, name: str, value: object) -> Iterator[None]:
 @contextmanager
 def _timing(head: nn.Module, device: torch.device) -> Iterator[list[float]]:
     """Durations of the calls of the classification loss."""
-    seconds, started = [], []
+    seconds: list[float] = []
+    started: list[float] = []
     loss_cls = getattr(head, 'loss_cls', None)
     if loss_cls is None:
         yield seconds
@@ -343,4 +345,5 @@ def _timing(head: nn.Module, device: torch.device) -> Iterator[list[float]]:
 def _classification(losses: dict) -> Tensor:
     """The sum of a head's classification losses: one, or one a level."""
     found = [value for key, value in losses.items() if 'cls' in key]
-    return sum(sum(value) if isinstance(value, (list, tuple)) else value for value in found)
+    total: Any = sum(sum(v) if isinstance(v, (list, tuple)) else v for v in found)
+    return total

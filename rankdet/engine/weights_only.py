@@ -104,7 +104,7 @@ def _careful_torch(name: str) -> Iterator[None]:
             except pickle.UnpicklingError as error:  # MMEngine would catch it and try without care
                 raise _refusal(name, error) from error
 
-    torch.load = load
+    torch.load = load  # type: ignore[assignment]  # it hands on what MMEngine calls it with
     try:
         yield
     finally:

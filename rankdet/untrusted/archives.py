@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .limits import Refused, beyond, limit
 from .names import leaves_folder
@@ -34,7 +34,7 @@ class _TarInfo(tarfile.TarInfo):
     def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:
         if self.size > 2**20 and not (self.isreg() or self.isdir()):
             raise tarfile.ReadError(f'a header of {self.size} bytes')
-        return super()._proc_member(file)
+        return super()._proc_member(file)  # type: ignore[misc]  # stubs lack it
 
 
 def _open_tar(archive: Path) -> tarfile.TarFile:
@@ -82,7 +82,8 @@ def unpack(
         raise Refused(f'archive {archive} is empty (0 bytes)')
     with _refusing_damage(archive):
         is_zip = zipfile.is_zipfile(archive)
-        with zipfile.ZipFile(archive) if is_zip else _open_tar(archive) as opened:
+        opened: Any = zipfile.ZipFile(archive) if is_zip else _open_tar(archive)
+        with opened:
             members = list((_zip_members if is_zip else _tar_members)(opened, archive))
             _check(members, archive, folder)
             for done, member in enumerate(members, 1):
@@ -118,9 +119,10 @@ def _refusing_damage(archive: Path) -> Iterator[None]:
     except (*_DAMAGE, OSError) as error:
         # Decompressors raise bare OSErrors, or jump to a place that is none; the system's, such as
         # of a full disk, have another number.
-        bare = type(error) in (OSError, gzip.BadGzipFile) and error.errno in (None, errno.EINVAL)
-        if isinstance(error, OSError) and not bare:
-            raise
+        if isinstance(error, OSError):
+            bare = type(error) in (OSError, gzip.BadGzipFile)
+            if not (bare and error.errno in (None, errno.EINVAL)):
+                raise
         raise Refused(f'archive {archive} is damaged or no zip or tar ({error})') from error
 
 
@@ -145,7 +147,8 @@ def _tar_members(file: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
         if info.issparse():
             raise Refused(f'archive {archive}: {info.name!r} is sparse')
         if info.isreg():
-            yield _Member(info.name, info.size, partial(file.extractfile, info))
+            extract: Any = file.extractfile  # None only for what is no file
+            yield _Member(info.name, info.size, partial(extract, info))
 
 
 def _check(members: list[_Member], archive: Path, folder: Path) -> None:
