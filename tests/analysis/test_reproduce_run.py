@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rankdet.analysis.reproduce import run as running
 from rankdet.analysis.reproduce.own_data import OWN_DATA
 from rankdet.analysis.reproduce.records import read_results
 from rankdet.analysis.reproduce.run import RunOptions, record_row, run_rows, summary
+from rankdet.analysis.reproduce.submit import pack
 from rankdet.datasets.tiny import make_tiny_coco
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import leaf_datasets
@@ -346,8 +348,9 @@ def test_a_command_as_a_process(tmp_path, monkeypatch, capfd):
 
 
 @pytest.fixture
-def withheld(play, tmp_path):
+def withheld(play, tmp_path, monkeypatch):
     """The table's row is tested on COCO test-dev."""
+    monkeypatch.setattr(running, 'pack', partial(pack, any_images=True))
     data = make_tiny_coco(tmp_path / 'coco', images=4)
     config = Config.fromfile(play.root / 'configs/one/net.py')
     images = data / 'annotations/image_info_test-dev2017.json'
@@ -387,6 +390,12 @@ def test_results_for_a_server(withheld):
     assert found['Metrics'] == {'AP': 41.5} and 'COCO_TEST=test-dev python' in found['Command']
     (outcome,) = withheld('t/dev')
     assert outcome.state == 'measured' and withheld.player.tools == ['train', 'test']
+
+
+def test_results_on_other_images_than_the_server_s_are_refused(withheld, monkeypatch):
+    monkeypatch.setattr(running, 'pack', pack)
+    (outcome,) = withheld('t/dev')
+    assert outcome.state == 'failed' and 'categories' in outcome.text
 
 
 def test_numbers_of_no_server(withheld):

@@ -213,7 +213,8 @@ def _tests(
             else:
                 metrics = measure_briefly(cfg, checkpoint, Path(cfg.work_dir))
             if withheld:
-                pack(cfg, Path(cfg.work_dir, 'detections.bbox.json'), rows[0].address)
+                detections = Path(cfg.work_dir, 'detections.bbox.json')
+                pack(cfg, detections, rows[0].address, any_images=True)
                 yield found | dict(packed=True)
                 continue
         for row in rows:
