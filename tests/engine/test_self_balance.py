@@ -10,9 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import rankdet.plugin  # noqa: F401
-from rankdet.engine.self_balance import SelfBalanceHook, shortest_names, warn_without_hook
+from rankdet.engine import launch
+from rankdet.engine.self_balance import SelfBalanceHook, shortest_names
 from rankdet.functional import alrp_loss
 from rankdet.models.losses import aLRPLoss
+from tests.engine import tiny
 
 
 class Toy(BaseModel):
@@ -249,14 +251,23 @@ def test_names_are_short_and_never_shared(paths, names):
 
 
 @pytest.mark.parametrize('self_balance, with_hook', [(True, False), (True, True), (False, False)])
-def test_losses_that_nobody_balances_are_named(tmp_path, self_balance, with_hook):
-    hook = dict(type='SelfBalanceHook') if with_hook else None
-    model = Toy(self_balance=self_balance)
-    runner = run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'warned')
-    warn_without_hook(runner)
-    logs = (tmp_path / 'warned').glob(f'{runner.timestamp}/*.log')  # none without a warning
-    log = ''.join(path.read_text() for path in logs)
-    warned = 'head.loss_cls of self_balance=True without SelfBalanceHook' in log
+def test_a_loss_that_nobody_balances_is_named(
+    digits, tmp_path, monkeypatch, self_balance, with_hook
+):
+    cfg = tiny.load(
+        digits,
+        tmp_path / 'run',
+        model__bbox_head__loss_cls=dict(
+            _delete_=True, type='aLRPLoss', self_balance=self_balance, loc_weight=1.0
+        ),
+        model__bbox_head__loss_bbox=dict(_delete_=True, type='GIoULoss'),
+        model__bbox_head__reg_decoded_bbox=True,
+        custom_hooks=[dict(type='SelfBalanceHook')] if with_hook else [],
+    )
+    monkeypatch.setattr(launch.Runner, 'train', lambda self: None)
+    launch.train(cfg)
+    (log,) = (path.read_text() for path in (tmp_path / 'run').glob('*/*.log'))
+    warned = 'bbox_head.loss_cls of self_balance=True without SelfBalanceHook' in log
     assert warned == (self_balance and not with_hook)
 
 

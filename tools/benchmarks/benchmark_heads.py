@@ -11,6 +11,10 @@ and nothing else; ``ratio`` is added_bytes against the stock head with focal los
 ``focal``. ``targets`` is the assignment alone, which all losses share. On a CPU the host computes
 focal loss from plain operations; with ``--device cuda`` by one kernel. All losses take turns, and
 the best time of each counts; ``time_ratio`` compares the processor's seconds.
+
+The losses have their default options. Others need more: on the head of ``tests/models/test_memory``
+(40 classes) APLoss with ``step='sigmoid'`` adds 4.3 times what focal loss does, and ApproxAPLoss
+7.3 times.
 """
 
 from __future__ import annotations
