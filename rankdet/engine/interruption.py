@@ -58,7 +58,7 @@ class Interruption(Hook):
         elif self.received is None:  # a launcher passes on what its group got already
             self.received = number
             # Data workers end too; torch would raise that, anywhere.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, lambda *_: None)
             raise Interrupted(number)
 
     def __exit__(self, kind, error, trace) -> None:

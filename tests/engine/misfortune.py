@@ -16,6 +16,20 @@ from mmengine.registry import HOOKS
 EVENT = 'RANKDET_TEST_EVENT'  # "kind iteration"
 
 
+def running(run: Path) -> list[int]:
+    """Processes of a run that are still there."""
+    written = [json.loads(path.read_text()) for path in run.glob('*.processes')]
+    assert written
+    return [process for processes in written for process in processes if _runs(process)]
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
 @HOOKS.register_module()
 class Misfortune(Hook):
     """Lets it happen after so many iterations, and leaves the numbers of the processes."""
@@ -42,12 +56,11 @@ class Misfortune(Hook):
         os.killpg(0, signal.SIGINT)  # a terminal sends it to all of them
 
     def scheduler(self, children: list[int]) -> None:
-        os.killpg(0, signal.SIGTERM)
+        if 'RANK' not in os.environ:
+            os.killpg(0, signal.SIGTERM)
+        elif get_rank() == 1:
+            os.kill(os.getppid(), signal.SIGTERM)  # the launcher
 
     def lost_process(self, children: list[int]) -> None:
         if get_rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def scheduler_of_all(self, children: list[int]) -> None:
-        if get_rank() == 1:
-            os.kill(os.getppid(), signal.SIGTERM)  # to the launcher only

@@ -8,7 +8,7 @@ import torch
 
 from rankdet.engine import launch
 from tests.engine import tiny
-from tests.engine.witness import KILL_AT
+from tests.engine.misfortune import EVENT, running
 from tests.tools import cli
 
 RATE, BATCH, BASE_BATCH = 0.002, 2, 8  # of the tiny configs; one image on each process
@@ -28,8 +28,10 @@ def folder(digits, tmp_path_factory):
         model__roi_head__bbox_head__loss_cls__scope='global',
         train_dataloader__batch_size=1,
         param_scheduler=[],
-        custom_hooks=[dict(type='SelfBalanceHook'), dict(type='Witness'), dict(type='Killer')],
-        custom_imports=dict(imports=['rankdet.plugin', 'tests.engine.witness']),
+        custom_hooks=[dict(type='SelfBalanceHook'), dict(type='Witness'), dict(type='Misfortune')],
+        custom_imports=dict(
+            imports=['rankdet.plugin', 'tests.engine.witness', 'tests.engine.misfortune']
+        ),
     )
     return folder
 
@@ -103,10 +105,17 @@ def test_the_measure_is_that_of_one_process(run, folder, digits, tmp_path):
     assert one and {key: two[key] for key in one} == pytest.approx(one)
 
 
-def test_killed_processes_go_on_where_they_were(run, folder, tmp_path):
-    """SIGKILL in the second step of the second epoch, then --resume."""
+def test_ended_processes_go_on_where_they_were(run, folder, tmp_path):
+    """One of them is killed in the second epoch; the resumed run is ended by its scheduler."""
     arguments = ['dist_train.sh', folder, 2, '--work-dir', tmp_path / 'run', '--auto-scale-lr']
-    assert call(*arguments, **{KILL_AT: '5'}).status != 0
+    lost = call(*arguments, **{EVENT: 'lost_process 5'})
+    assert lost.status == 1 and 'Traceback' not in lost.err, lost.err[-3000:]
+    assert 'error: process 1 of this run was killed by SIGKILL' in lost.err
+    ended = call(*arguments, '--resume', **{EVENT: 'scheduler 5'})
+    assert ended.status == 143 and 'Traceback' not in ended.err, ended.err[-3000:]
+    how_on = f'continue with --resume (from {tmp_path / "run/epoch_1.pth"})'
+    assert ended.err.count(f'\nended by SIGTERM; {how_on}\n') == 1
+    assert not running(tmp_path / 'run')
     assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == ['epoch_1.pth']
     done = call(*arguments, '--resume')
     assert done.status == 0, done.err[-3000:]

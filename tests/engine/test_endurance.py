@@ -1,11 +1,9 @@
 """Whatever ends a run: one clear line, the right status, nobody left, and an exact way on."""
 
-import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from rankdet.datasets.seeded import SeededDataset, SeededIndex
 from rankdet.engine.whole_files import WholeFiles
 from tests.engine import tiny
-from tests.engine.misfortune import EVENT
+from tests.engine.misfortune import EVENT, running
 from tests.engine.test_resume import assert_same
 from tests.tools import cli
 
@@ -38,40 +36,22 @@ def whole(digits, tmp_path_factory):
     return tiny.train(tiny.load(digits, folder / 'run', **OPTIONS))
 
 
-def start(event: str, whole: Path, folder: Path, *command) -> tuple[cli.Done, list[str]]:
-    """Run in a session of its own, as a terminal's or scheduler's; also the lines of errors."""
-    variables = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=str(cli.ROOT))
-    command = [*map(str, command), '--work-dir', str(folder / 'run')]
+def start(event: str, folder: Path, config: Path) -> tuple[cli.Done, list[str]]:
+    """Train in a session of its own, as a terminal's or scheduler's; also the lines of the end."""
+    command = [sys.executable, cli.ROOT / 'tools/train.py', config, '--work-dir', folder / 'run']
     done = subprocess.run(
-        [*command, '--cfg-options', 'randomness.seed=0'],
+        list(map(str, command)),
         cwd=folder,
-        env=os.environ | variables | {EVENT: event},
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(cli.ROOT), EVENT: event},
         capture_output=True,
         text=True,
         start_new_session=True,
         timeout=BOUND,
         check=False,
     )
-    lines = [
-        line
-        for line in done.stderr.splitlines()
-        if line.startswith(('error: ', 'interrupted', 'ended by'))
-    ]
+    ends = ('error: ', 'interrupted', 'ended by')
+    lines = [line for line in done.stderr.splitlines() if line.startswith(ends)]
     return cli.Done(done.returncode, done.stdout, done.stderr), lines
-
-
-def running(folder: Path) -> list[int]:
-    """Processes of a run that are still there."""
-    written = [json.loads(path.read_text()) for path in folder.glob('run/*.processes')]
-    assert written
-    return [process for processes in written for process in processes if _runs(process)]
-
-
-def _runs(process: int) -> bool:
-    try:
-        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
 
 
 def names(folder: Path) -> list[str]:
@@ -87,52 +67,16 @@ def names(folder: Path) -> list[str]:
         ('scheduler 8', 143, 'ended by SIGTERM'),
     ],
 )
-def test_one_process(event, status, line, whole, digits, tmp_path):
-    tool = cli.ROOT / 'tools/train.py'
-    done, lines = start(event, whole, tmp_path, sys.executable, tool, whole.parent / 'config.py')
+def test_an_end(event, status, line, whole, digits, tmp_path):
+    done, lines = start(event, tmp_path, whole.parent / 'config.py')
     assert done.status == status, done.err[-3000:]
     assert len(lines) == 1 and re.fullmatch(f'{line}; {HOW_ON}', lines[0]), done.err[-3000:]
     # Of a lost worker the threads of the other one may complain.
     assert 'Traceback' not in done.err or 'worker' in event, done.err[-3000:]
-    assert names(tmp_path / 'run') == ['epoch_1.pth'] and not running(tmp_path)
+    assert names(tmp_path / 'run') == ['epoch_1.pth'] and not running(tmp_path / 'run')
     tiny.train(tiny.load(digits, tmp_path / 'run', **OPTIONS), resume='auto')
     assert_same(whole / 'epoch_2.pth', tmp_path / 'run/epoch_2.pth')
     assert names(tmp_path / 'run') == ['epoch_2.pth']
-
-
-@pytest.fixture(scope='module')
-def whole_by_two(whole, digits, tmp_path_factory):
-    """The same run by two processes: two epochs of three iterations."""
-    folder = tmp_path_factory.mktemp('by_two')
-    done, _ = start('none 0', whole, folder, *by_two(whole))
-    assert done.status == 0, done.err[-3000:]
-    return folder / 'run'
-
-
-def by_two(whole: Path) -> list:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    script = cli.ROOT / 'tools/dist_train.sh'
-    return ['env', f'PORT={port}', 'bash', script, whole.parent / 'config.py', 2]
-
-
-@pytest.mark.parametrize(
-    'event, status, line',
-    [
-        ('lost_process 5', 1, 'error: process 1 of this run was killed by SIGKILL .*--resume'),
-        ('scheduler_of_all 5', 143, f'ended by SIGTERM; {HOW_ON}'),
-    ],
-)
-def test_two_processes(event, status, line, whole, whole_by_two, tmp_path):
-    done, lines = start(event, whole, tmp_path, *by_two(whole))
-    assert done.status == status, done.err[-3000:]
-    assert any(re.fullmatch(line, said) for said in lines), done.err[-3000:]
-    assert 'Traceback' not in done.err, done.err[-3000:]
-    assert names(tmp_path / 'run') == ['epoch_1.pth'] and not running(tmp_path)
-    done, _ = start('none 0', whole, tmp_path, *by_two(whole), '--resume')
-    assert done.status == 0, done.err[-3000:]
-    assert_same(whole_by_two / 'epoch_2.pth', tmp_path / 'run/epoch_2.pth')
 
 
 @pytest.fixture
