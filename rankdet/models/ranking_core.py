@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmdet.models.losses import (
@@ -23,7 +23,11 @@ from mmdet.models.losses import (
 from torch import Tensor, nn
 
 from rankdet.models.host_constants import ConstantsMadeOnDevice
+from rankdet.models.host_head import BoxLoss
 from rankdet.models.losses import RankingLoss
+
+if TYPE_CHECKING:
+    from rankdet.models.ranking_head import RankingHead
 
 # 1 - IoU lies in [0, 1]. The errors of these measures reach 2 (a little more with the aspect
 # terms of CIoU, EIoU and SIoU), so the paper halves them: (1 - GIoU) / (2 (1 - tau)).
@@ -52,7 +56,7 @@ class Rows(NamedTuple):
 
 
 def ranking_losses(
-    loss_cls: RankingLoss, loss_bbox: nn.Module, rows: Rows, num_classes: int
+    loss_cls: RankingLoss, loss_bbox: BoxLoss, rows: Rows, num_classes: int
 ) -> dict[str, Tensor]:
     """Classification and box loss of a whole batch under a ranking loss.
 
@@ -94,15 +98,15 @@ def ranking_losses(
     return dict(loss_cls=cls, loss_bbox=loss_bbox(predicted, target, avg_factor=normaliser))
 
 
-def counting_waits(logits: Tensor, loss_bbox: nn.Module) -> bool:
+def counting_waits(logits: Tensor, loss_bbox: BoxLoss) -> bool:
     """Whether all rows' boxes are to be compared, so that no one waits for a count."""
     return logits.device.type != 'cpu' and getattr(loss_bbox, 'reduction', None) == 'mean'
 
 
 def _losses_of_all_rows(
-    loss_cls: RankingLoss, loss_bbox: nn.Module, rows: Rows, targets: Tensor, is_positive: Tensor
+    loss_cls: RankingLoss, loss_bbox: BoxLoss, rows: Rows, targets: Tensor, is_positive: Tensor
 ) -> dict[str, Tensor]:
-    options = dict(class_indices=True, image_ids=rows.image_ids)
+    options: dict[str, Any] = dict(class_indices=True, image_ids=rows.image_ids)
     with ConstantsMadeOnDevice():
         # Any box, the same in both, where there is none: no loss has trouble with it.
         predicted, target = (
@@ -133,7 +137,7 @@ def _unit_box(like: Tensor) -> Tensor:
 
 
 def stock_losses(
-    loss_cls: nn.Module, loss_bbox: nn.Module, rows: Rows, num_classes: int
+    loss_cls: nn.Module, loss_bbox: BoxLoss, rows: Rows, num_classes: int
 ) -> dict[str, Tensor]:
     """The same rows under stock losses, for a head that has no such path of its own.
 
@@ -158,7 +162,7 @@ def stock_losses(
 
 
 def localisation_errors(
-    loss_bbox: nn.Module, predicted: Tensor, target: Tensor, tau: float
+    loss_bbox: BoxLoss, predicted: Tensor, target: Tensor, tau: float
 ) -> Tensor:
     """The errors E of aLRP Loss, one per positive: ``(1 - IoU) / (1 - tau)`` or, for GIoU and its
     kin, ``(1 - GIoU) / (2 (1 - tau))`` (Oksuz et al. 2020, Sec. 3.2).
@@ -177,12 +181,12 @@ def localisation_errors(
     return errors / (loss_bbox.loss_weight * span * (1.0 - tau))
 
 
-def compares_corners(loss_cls: nn.Module, loss_bbox: nn.Module) -> bool:
+def compares_corners(loss_cls: nn.Module, loss_bbox: BoxLoss) -> bool:
     """Whether ``loss_bbox`` takes the corners of boxes, and deltas mean nothing to it."""
     return isinstance(loss_bbox, _IOU_LOSSES) or getattr(loss_cls, 'needs_loc_errors', False)
 
 
-def check_losses(head: nn.Module, loss_cls: nn.Module, loss_bbox: nn.Module) -> None:
+def check_losses(head: RankingHead, loss_cls: nn.Module, loss_bbox: BoxLoss) -> None:
     """Refuse a pair of losses that this head could not train with, before training starts.
 
     The losses are tried on copies: some of them keep statistics of what they see.
@@ -202,7 +206,7 @@ def check_losses(head: nn.Module, loss_cls: nn.Module, loss_bbox: nn.Module) -> 
         _check_stock(name, head, loss_cls)
 
 
-def _check_errors(who: str, loss_cls: RankingLoss, loss_bbox: nn.Module) -> None:
+def _check_errors(who: str, loss_cls: RankingLoss, loss_bbox: BoxLoss) -> None:
     box_name = type(loss_bbox).__name__
     remedy = (
         "use loss_bbox=dict(_delete_=True, type='GIoULoss') or "
@@ -228,7 +232,7 @@ def _check_errors(who: str, loss_cls: RankingLoss, loss_bbox: nn.Module) -> None
         )
 
 
-def _check_stock(name: str, head: nn.Module, loss_cls: nn.Module) -> None:
+def _check_stock(name: str, head: RankingHead, loss_cls: nn.Module) -> None:
     channels = head.cls_out_channels
     labels = torch.arange(head.num_classes + 1)
     try:

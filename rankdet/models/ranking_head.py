@@ -8,6 +8,7 @@ from mmengine.model import update_init_info
 from mmengine.model.weight_init import BaseInit
 from torch import Tensor, nn
 
+from rankdet.models.host_head import HostDenseHead, HostHead
 from rankdet.models.losses import RankingLoss
 from rankdet.models.ranking_core import Rows, check_losses, ranking_losses, stock_losses
 
@@ -21,12 +22,12 @@ class PriorBias(BaseInit):
 
     def __call__(self, head: RankingHead) -> None:
         for layer in head.classifiers():
-            nn.init.constant_(layer.bias, self.bias)
+            nn.init.constant_(layer.get_parameter('bias'), self.bias)
         if hasattr(head, '_params_init_info'):
             update_init_info(head, init_info=f'PriorBias: bias={self.bias:.4g}')
 
 
-class RankingHead:
+class RankingHead(HostHead):
     """First base of a head, before the host's: ``loss_cls`` may be a ranking loss.
 
     A ranking loss gets a whole batch in one call. It also decides the channels (one per class if
@@ -79,7 +80,7 @@ class RankingHead:
         return get_box_tensor(self.bbox_coder.decode(priors, deltas))
 
 
-class RankingDenseHead(RankingHead):
+class RankingDenseHead(RankingHead, HostDenseHead):
     """First base of a dense head: the batch is all levels of all images."""
 
     def _init_layers(self) -> None:

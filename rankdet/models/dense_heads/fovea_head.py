@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads import FoveaHead
@@ -31,6 +32,10 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
+    conv_cls: nn.Module  # the host's, as the next two
+    prior_generator: Any
+    base_edge_list: list[int]
+
     def classifiers(self) -> list[nn.Module]:
         return [self.conv_cls]
 
@@ -57,11 +62,11 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
         num_images, device = len(cls_scores[0]), cls_scores[0].device
         sizes = [score.shape[-2:] for score in cls_scores]
         points = self.prior_generator.grid_priors(sizes, dtype=torch.float32, device=device)
-        edges = [
+        of_levels = [
             level.new_full((len(level), 1), edge)
             for level, edge in zip(points, self.base_edge_list)
         ]
-        centres, edges = (torch.cat(level).repeat(num_images, 1) for level in (points, edges))
+        centres, edges = (torch.cat(each).repeat(num_images, 1) for each in (points, of_levels))
         # The host lays targets out by level, then by image.
         lengths = [num_images * len(level) for level in points]
         labels, targets = (

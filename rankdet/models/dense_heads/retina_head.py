@@ -20,5 +20,7 @@ class RankRetinaHead(RankingAnchorMixin, RetinaHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
+    retina_cls: nn.Module  # the host's
+
     def classifiers(self) -> list[nn.Module]:
         return [self.retina_cls]

@@ -20,6 +20,8 @@ class RankRPNHead(RankingAnchorMixin, RPNHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
+    rpn_cls: nn.Module  # the host's
+
     def classifiers(self) -> list[nn.Module]:
         return [self.rpn_cls]
 

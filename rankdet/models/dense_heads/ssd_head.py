@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmdet.models.dense_heads import SSDHead
 from mmdet.registry import MODELS
 from torch import nn
@@ -26,6 +28,8 @@ class RankSSDHead(RankingAnchorMixin, SSDHead):
     Raises:
         ValueError: if only one of the losses is given, or if they do not fit.
     """
+
+    cls_convs: Sequence[nn.Sequential]  # the host's
 
     def __init__(self, *args, loss_cls=None, loss_bbox=None, **kwargs) -> None:
         if (loss_cls is None) != (loss_bbox is None):

@@ -45,6 +45,11 @@ class aLRPLoss(ScopedRankingLoss):
 
     needs_loc_errors = True
 
+    sb_weight: Tensor
+    sb_sums: Tensor
+    sb_pending: Tensor
+    sb_history: Tensor
+
     def __init__(
         self,
         *,
@@ -83,6 +88,7 @@ class aLRPLoss(ScopedRankingLoss):
         loc_errors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The weighted pair ``(cls, loc)`` of one batch, see :meth:`.RankingLoss.forward`."""
+        assert loc_errors is not None  # see RankingLoss.__call__
         loss = alrp_loss(
             logits,
             targets,

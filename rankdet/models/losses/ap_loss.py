@@ -43,7 +43,7 @@ class APLoss(ScopedRankingLoss):
         *,
         class_indices: bool = False,
         image_ids: Tensor | None = None,
-        loc_errors: None = None,
+        loc_errors: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss of one batch, see :meth:`.RankingLoss.forward`."""
         loss = ap_loss(

@@ -41,7 +41,7 @@ class AUCLoss(ScopedRankingLoss):
         *,
         class_indices: bool = False,
         image_ids: Tensor | None = None,
-        loc_errors: None = None,
+        loc_errors: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss of one batch, see :meth:`.RankingLoss.forward`."""
         loss = auc_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,9 @@ class RankingLoss(nn.Module):
         if not loss_weight >= 0:
             raise ValueError(f'loss_weight must be a number >= 0, got {loss_weight!r}')
         self.loss_weight = float(loss_weight)
-        self.options: dict[str, object] = {}
+        self.options: dict[str, Any] = {}
 
-    def set_options(self, functional: Callable[..., object], **options: object) -> None:
+    def set_options(self, functional: Callable[..., object], **options: Any) -> None:
         """Keep the options that every call hands to ``functional``.
 
         An empty batch lets the functional refuse wrong ones now, not in the first iteration.
@@ -74,7 +75,7 @@ class RankingLoss(nn.Module):
         class_indices: bool = False,
         image_ids: Tensor | None = None,
         loc_errors: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The weighted loss of one batch.
 
         Args:

@@ -66,7 +66,7 @@ class DRLoss(RankingLoss):
         *,
         class_indices: bool = False,
         image_ids: Tensor | None = None,
-        loc_errors: None = None,
+        loc_errors: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss of one batch, see :meth:`.RankingLoss.forward`.
 

@@ -48,7 +48,7 @@ class OHEMCrossEntropyLoss(RankingLoss):
         *,
         class_indices: bool = False,
         image_ids: Tensor | None = None,
-        loc_errors: None = None,
+        loc_errors: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss of one batch, see :meth:`.RankingLoss.forward`."""
         return self.loss_weight * ohem_cross_entropy_loss(

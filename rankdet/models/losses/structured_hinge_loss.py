@@ -25,7 +25,7 @@ class StructuredHingeAPLoss(RankingLoss):
         *,
         class_indices: bool = False,
         image_ids: Tensor | None = None,
-        loc_errors: None = None,
+        loc_errors: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss of one batch, see :meth:`.RankingLoss.forward`."""
         return self.loss_weight * structured_hinge_ap_loss(

@@ -28,6 +28,8 @@ class RankShared2FCBBoxHead(RankingHead, Shared2FCBBoxHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
+    cls_predictor_cfg: dict  # the host's
+
     @property
     def adapts(self) -> bool:
         return self.ranks or isinstance(self.loss_cls, FocalLoss)
