@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from rankdet.datasets.check import check_folder
+from rankdet.datasets.check_report import CheckReport
 from rankdet.evaluation.progress import StderrProgress
 
 
@@ -40,10 +42,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    check = check_folder
+    check: Callable[..., CheckReport] = check_folder
     if args.target.endswith('.py'):
         import rankdet.plugin  # noqa: F401 - first: see there
-        from rankdet.analysis.data_check import check_config as check
+        from rankdet.analysis.data_check import check_config
+
+        check = check_config
     try:
         with StderrProgress() as progress:
             report = check(

@@ -19,7 +19,9 @@ and "all" for everything. Configs are Python code: run only those you trust.
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rankdet.engine.errors import UserError, one_line_errors
 
@@ -29,7 +31,7 @@ TARGETS = 'rows, tables, folders of configs/, or all'
 
 
 def parse_args() -> argparse.Namespace:
-    style = dict(formatter_class=argparse.RawDescriptionHelpFormatter)
+    style: dict[str, Any] = dict(formatter_class=argparse.RawDescriptionHelpFormatter)
     parser = argparse.ArgumentParser(description=__doc__, **style)
     parser.add_argument('--configs', type=Path, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest='command', required=True)
@@ -140,13 +142,19 @@ def _smoke(args: argparse.Namespace, rows: list) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: temporary files go
     out = args.out or args.work_dir / 'smoke.jsonl'
-    lines, total = [], len(plan(rows))
+    total = len(plan(rows))
     if not total:
         raise UserError('the paper only quotes these rows; there is nothing to run')
-    keep = (lines.append(line) or line for line in smoke_all(rows, _root(args), out))
-    for text in progress(keep, total):
+    states: list[str] = []
+
+    def lines() -> Iterator[dict]:
+        for line in smoke_all(rows, _root(args), out):
+            states.append(line['state'])
+            yield line
+
+    for text in progress(lines(), total):
         print(text, flush=True)
-    failed = sum(line['state'] == 'failed' for line in lines)
+    failed = states.count('failed')
     print(f'{total} trainings, {failed} failed; recorded in {out}')
     return int(failed > 0)
 

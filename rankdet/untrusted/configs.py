@@ -13,8 +13,9 @@ import operator
 import os
 import pprint
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .documents import read_json
 from .limits import Refused
@@ -24,7 +25,7 @@ _MOST_FILES = 64
 _MOST_VALUES = 200_000  # in all; lists that hold each other's copies grow without bound
 _LONGEST = 10**5  # of a string or list that is put together
 _LARGEST_INT = 10**30
-_ARITHMETIC = {
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -33,7 +34,11 @@ _ARITHMETIC = {
 }
 _FILE = re.compile(r'\{\{\s*(file(?:Dirname|Basename|BasenameNoExtension|Extname))\s*\}\}')
 _VARIABLE = re.compile(r'\{\{\s*\$\s*(\w+)\s*:\s*([^\s{}]*)\s*\}\}')
-_SIGNS = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
+_SIGNS: dict[type, Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+}
 
 
 class Unread(NamedTuple):
@@ -170,13 +175,13 @@ class _File:
             folders = [
                 Path(p, '.mim/configs') for p in (spec and spec.submodule_search_locations) or ()
             ]
-            root, path = folders[0] if folders else self.reader.root, inner
+            root, wanted = folders[0] if folders else self.reader.root, inner
         else:
-            root, path = self.reader.root, name
+            root, wanted = self.reader.root, name
         try:
             start = root if scoped else self.path.parent
             # Links inside of a package are its own; of those in a folder only the end counts.
-            path = (start / path).resolve()
+            path = (start / wanted).resolve()
             allowed = path.is_relative_to(root.resolve()) or path.is_relative_to(self.reader.root)
             return path if allowed and path.is_file() and path.suffix == '.py' else None
         except (OSError, ValueError):  # no name that a file can have
@@ -201,7 +206,7 @@ class _File:
                     if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                         self.own[inner.id] = self.reader.unread[-1]
 
-    def skip(self, node: ast.AST, why: str = '') -> Unread:
+    def skip(self, node: ast.expr | ast.stmt, why: str = '') -> Unread:
         source = why or ast.unparse(node).split('\n')[0][:200]
         try:
             file = str(self.path.relative_to(self.reader.root))
@@ -308,7 +313,7 @@ class _File:
         return found
 
 
-def _are_names(targets: list[ast.expr]) -> bool:
+def _are_names(targets: list[ast.expr]) -> TypeGuard[list[ast.Name]]:
     return all(isinstance(target, ast.Name) for target in targets)
 
 
@@ -339,7 +344,7 @@ def _combined(op: type, left: Any, right: Any) -> Any:
     ):
         raise _NotPlain
     if op is ast.Add and type(left) is type(right) and len(left) + len(right) <= _LONGEST:
-        return left + right
+        return operator.add(left, right)
     if op is ast.Mult and isinstance(right, int) and len(left) * right <= _LONGEST:
         return left * right
     raise _NotPlain

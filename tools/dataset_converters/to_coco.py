@@ -11,7 +11,6 @@ of the images is held out. tools/train_own.py does this by itself.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from rankdet.datasets.own.convert import FORMATS, convert_own
 from rankdet.engine.errors import one_line_errors
@@ -63,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
