@@ -6,7 +6,7 @@
 # make bccd BCCD=FOLDER         train on real photos of blood cells (VOC XML; see README.md)
 # make demo DEMO_ARGS='...'     more options of tools/demo.py
 # make test PYTEST_ARGS='...'   more options of pytest
-# make lint                     what CI checks of the form of the code
+# make lint                     what CI checks of the form of the code and of its types
 # make docs                     build the pages of docs/ into docs/_build/html
 # make clean                    remove the environment and the demo
 
@@ -38,6 +38,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
