@@ -97,7 +97,11 @@ def _complete_checkpoints(work_dir: str | Path, saving: dict | None) -> Iterator
     record = Path(work_dir, 'last_checkpoint')
     paths = [path for *_, path in found]
     if not paths and record.is_file():
-        paths = [path for path in [Path(record.read_text().strip())] if path.is_file()]
+        named = Path(record.read_text().strip())
+        # That of a run which this one was copied from is not its own.
+        theirs = Path(named.parent, record.name)
+        if named.is_file() and (not theirs.exists() or theirs.samefile(record)):
+            paths = [named]
     for path in paths:
         if is_complete(path):
             yield path
