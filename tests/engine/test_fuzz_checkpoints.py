@@ -104,7 +104,8 @@ def test_a_bomb(tmp_path):
             new.writestr(name, old.read(name))
     assert len(torch.load(tmp_path / 'bomb.pth')['a']) == 2_000_000
     read_checkpoint(str(tmp_path / 'stored.pth'))
-    with pytest.raises(UserError, match=r'^\S+bomb\.pth unpacks to .* times its size.*UNPACKED_RATIO'):
+    refusal = r'^\S+bomb\.pth unpacks to .* times its size.*UNPACKED_RATIO'
+    with pytest.raises(UserError, match=refusal):
         read_checkpoint(str(tmp_path / 'bomb.pth'))
 
 
