@@ -1,6 +1,13 @@
+import signal
 import sys
 
 import pytest
+
+
+def pytest_configure() -> None:
+    # A shell lets its background jobs ignore Ctrl-C, and their children inherit that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
 
 _RUN = """Train and test what is missing, after a check of the data.
 
-    python tools/reproduce.py run ap_loss/table-2 --gpus 2
+    python tools/reproduce.py run ap_loss/table-2-ssd-voc --gpus 2
     NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 python tools/reproduce.py run dr_loss --gpus 4
     python tools/reproduce.py run alrp_loss --smoke
 

@@ -6,5 +6,8 @@ _base_ = [
     '../_base_/schedules/alrp-loss_100e-late.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(data_preprocessor=_base_.data_preprocessor)
+model = dict(
+    data_preprocessor=_base_.data_preprocessor,
+    rpn_head=dict(bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2])),
+)
 optim_wrapper = dict(optimizer=dict(lr=0.04))

@@ -324,7 +324,8 @@ def _all_differ(names: Iterable[str], what: str) -> None:
 
 def _unknown(target: str, names: Iterable[str]) -> list:
     names = sorted(set(names))
-    near = difflib.get_close_matches(target, names, n=3, cutoff=0.4)
+    begun = [name for name in names if name.startswith(target)]
+    near = begun[:3] or difflib.get_close_matches(target, names, n=3, cutoff=0.4)
     hint = f'nearest: {", ".join(near)}' if near else 'see: tools/reproduce.py list'
     raise ValueError(f'there is no table or row {target!r}; {hint}')
 

@@ -130,12 +130,17 @@ def one_line_errors() -> Iterator[None]:
         pixels = limit('RANKDET_MAX_MEGAPIXELS') * 10**6
         os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(pixels))
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         number = getattr(stop, 'number', signal.SIGINT)
         if os.environ.get('RANK', '0') == '0':
             what = 'interrupted' if number == signal.SIGINT else f'ended by {stop}'
             print(_with_remedy(what, stop), file=sys.stderr)
         sys.exit(128 + number)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         line = explain(error)
         if line is None or os.environ.get(TRACEBACK):

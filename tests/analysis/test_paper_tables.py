@@ -70,7 +70,7 @@ def test_a_table_beside_ours(paper):
         r'| 0.25   | 53.1 | 52.8 (-0.3) |    † |      | 0.45 | 0.46 (+0.01) |',
         r'| a \| b | 50.0 |             | 81.2 |      |      |              |',
         '',
-        '† printed in the paper, lost in the texts at hand.',
+        '† not in the texts at hand: lost there, if the paper prints it.',
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -103,3 +104,15 @@ def test_a_scheduler_s_end(capsys, monkeypatch, rank, text):
 def test_no_error():
     with one_line_errors():
         sys.getsizeof(0)
+
+
+def test_a_reader_that_stops_is_no_error(tmp_path):
+    code = (
+        'from rankdet.engine.errors import one_line_errors\n'
+        'with one_line_errors():\n'
+        '    for number in range(10**5):\n'
+        '        print(number)\n'
+    )
+    command = f'"{sys.executable}" -c "{code}" | head -n 1; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(['bash', '-c', command], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.split(), done.stderr) == (['0', '141'], '')

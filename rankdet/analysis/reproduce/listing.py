@@ -27,7 +27,7 @@ def list_tables(tables: Iterable[Table]) -> str:
 
 def _row(row: Row) -> str:
     if not row.config:
-        return 'quoted by the paper'
+        return "the paper's number alone"
     state = 'measured' if row.measured else 'not measured'
     data = f'{row.data or "?"} -> {row.test_data or row.data or "?"}'
     options = ' '.join(as_arguments({**row.options, **row.test_options}, row.address))

@@ -13,7 +13,7 @@ from .columns import decimals
 
 FORMATS = ('markdown', 'csv', 'json')
 _LOST = '†'
-_LOST_NOTE = f'{_LOST} printed in the paper, lost in the texts at hand.'
+_LOST_NOTE = f'{_LOST} not in the texts at hand: lost there, if the paper prints it.'
 
 
 def format_tables(tables: Iterable[Table], style: str = 'markdown') -> str:
