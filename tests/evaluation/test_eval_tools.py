@@ -242,6 +242,23 @@ def test_a_folder_that_cannot_be_made_is_one_line(files):
 
 
 @pytest.mark.parametrize(
+    ('server', 'place', 'told'),
+    [
+        ('coco', 'gt.json', "--out-dir must be a folder, but '{}/gt.json' is a file"),
+        ('coco', 'gt.json/below', "--out-dir must be a folder, but '{}/gt.json' is a file"),
+        ('voc', 'gt.json/r.tgz', "--out must lie in a folder, but '{}/gt.json' is a file"),
+        ('voc', 'folder.tgz', "--out must name a file, but '{}/folder.tgz' is a folder"),
+    ],
+)
+def test_places_that_cannot_be_written_are_told_at_once(files, server, place, told):
+    (files / 'folder.tgz').mkdir()
+    absent = (files / 'absent.json', files / 'absent.json')
+    options = ('--algorithm', 'x', '--out-dir') if server == 'coco' else ('--out',)
+    done = tool('pack_results.py', server, *absent, *options, files / place)
+    assert done.returncode == 1 and done.stderr == f'error: {told.format(files)}\n'
+
+
+@pytest.mark.parametrize(
     'args',
     [
         ('eval_results.py', 'gt.json', 'absent.json'),
