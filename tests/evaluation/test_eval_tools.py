@@ -13,6 +13,7 @@ import pytest
 from rankdet.datasets.official import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CLASSES
 from rankdet.evaluation import evaluate, sweep_score_thresholds
 from rankdet.evaluation.progress import StderrProgress
+from rankdet.evaluation.report import SWEEP_THRESHOLDS
 from rankdet.evaluation.table import format_table
 from tests.evaluation.scenes import make_scenes
 
@@ -65,6 +66,11 @@ def test_sweep_equals_filtered_results(max_dets):
         kept = [row for row in RESULTS if row['score'] > threshold]
         wanted = evaluate(GT, kept, bounds=False, max_dets=max_dets).summary()
         assert evaluation.summary() == pytest.approx(wanted, abs=0, nan_ok=True)
+
+
+def test_sweep_has_the_thresholds_of_the_paper():
+    """DR Loss, Table 5."""
+    assert SWEEP_THRESHOLDS == (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def test_sweep_tells_where_the_result_was_cut_before():
