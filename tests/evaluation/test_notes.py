@@ -56,7 +56,7 @@ def test_boxes_of_other_classes():
 @pytest.mark.parametrize('iou, expected', [(0.5, 0), (0.499, 1)])
 def test_one_hit_is_enough_and_a_crowd_is_none(iou, expected):
     gt = dict(
-        images=[dict(id=1)],
+        images=[dict(id=1), dict(id=2)],
         categories=[dict(id=1, name='a')],
         annotations=[
             dict(image_id=1, category_id=1, bbox=[0, 0, 10, 10]),
@@ -65,6 +65,7 @@ def test_one_hit_is_enough_and_a_crowd_is_none(iou, expected):
     )
     boxes = [[0, 0, 10, 10 * iou], [50, 50, 10, 10], [80, 80, 1, 1]]
     results = [dict(image_id=1, category_id=1, bbox=box, score=0.5) for box in boxes]
+    results[:0] = 3 * [results[-1] | dict(image_id=2)]
     assert len(notes_of(results, gt)) == expected
 
 
