@@ -190,7 +190,7 @@ def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | N
         report.stop(path, _join(what, source.annotations))
         return None
     for key, needed in _FIELDS.items():
-        entries = content.get(key) if isinstance(content, dict) else None
+        entries: Any = content.get(key) if isinstance(content, dict) else None
         if entries is None and key == 'annotations':
             continue
         fault = fault_of(entries, key, needed)
