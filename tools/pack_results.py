@@ -88,8 +88,12 @@ def main() -> int:
                     progress=progress,
                 )
     except (ValueError, OSError) as error:
-        hint = _HINT if str(error).startswith('images must be those of') else ''
-        print(f'error: {error}{hint}', file=sys.stderr)
+        told = str(error)
+        for argument, option in (('out_dir must', '--out-dir must'), ('path must', '--out must')):
+            if told.startswith(argument):
+                told = told.replace(argument, option, 1)
+        hint = _HINT if told.startswith('images must be those of') else ''
+        print(f'error: {told}{hint}', file=sys.stderr)
         return 1
     found = f'{done.detections} detections in {done.images_detected} of {done.images} images'
     print(found, file=sys.stderr)

@@ -52,8 +52,8 @@ def check_config(
             if place not in seen:
                 seen.add(place)
                 _check_dataset(part, dataset, mode == 'train', options)
-        report.parts += part.parts
-        report.problems += [p._replace(stops=p.stops and mode != 'test') for p in part.problems]
+        part.problems = [p._replace(stops=p.stops and mode != 'test') for p in part.problems]
+        report.add(part)
     if not seen:
         raise ValueError(f'{path} has no data set in train_dataloader, val_ or test_dataloader')
     return report

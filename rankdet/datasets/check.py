@@ -87,10 +87,9 @@ def _check_voc_year(report: CheckReport, year: Path, options: Options) -> None:
             # Its images are those of the list: decoded already, and not reported damaged twice.
             images, quick = year if part.ok else None, replace(options, decode=False)
             check_coco_file(part, converted, images, classes=VOC_CLASSES, options=quick)
-        elif part.ok:
+        else:
             part.stop(converted, f'is missing; {official_source(converted).annotations}')
-        report.parts += part.parts
-        report.problems += part.problems
+        report.add(part)
 
 
 def _check_coco(report: CheckReport, root: Path, options: Options) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,7 @@ def _join(*parts: str) -> str:
     return '; '.join(part for part in parts if part)
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
@@ -148,12 +148,37 @@ def _is_anything(value: object) -> bool:  # looked at later
 
 
 _FIELDS = {
-    'images': dict(id=_is_id, file_name=_is_name, width=_is_length, height=_is_length),
-    'categories': dict(id=_is_id, name=_is_name),
+    'images': dict(id=is_id, file_name=_is_name, width=_is_length, height=_is_length),
+    'categories': dict(id=is_id, name=_is_name),
     'annotations': dict(
-        id=_is_id, image_id=_is_id, category_id=_is_id, bbox=_is_anything, area=_is_anything
+        id=is_id, image_id=is_id, category_id=is_id, bbox=_is_anything, area=_is_anything
     ),
 }
+
+
+def fault_of(entries: Any, key: str, needed: Mapping[str, Callable[[Any], bool]]) -> str | None:
+    """What is wrong with a list of objects; None if nothing is.
+
+    Args:
+        entries: The list, whatever it is.
+        key: Its name, for the message.
+        needed: Fields that each object must have, and what tells a right value.
+    """
+    if not isinstance(entries, list):
+        return _no_list(key)
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            return f'entry {number} of {key} is no object'
+        if lacking := [field for field in needed if field not in entry]:
+            return f'entry {number} of {key} has no {", ".join(lacking)}'
+        wrong = [f'{f} {entry[f]!r}' for f, is_right in needed.items() if not is_right(entry[f])]
+        if wrong:
+            return f'entry {number} of {key} has {", ".join(wrong)}'
+    return None
+
+
+def _no_list(key: str) -> str:
+    return f'has no list of {key}: it is not in COCO format'
 
 
 def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | None:
@@ -165,23 +190,15 @@ def _read(report: CheckReport, path: Path, source: Source) -> dict[str, Any] | N
         report.stop(path, _join(what, source.annotations))
         return None
     for key, needed in _FIELDS.items():
-        entries = content.get(key) if isinstance(content, dict) else None
+        entries: Any = content.get(key) if isinstance(content, dict) else None
         if entries is None and key == 'annotations':
             continue
-        if not isinstance(entries, list) or not (entries or key == 'annotations'):
-            report.stop(path, f'has no list of {key}: it is not in COCO format')
+        fault = fault_of(entries, key, needed)
+        if fault is None and not entries and key != 'annotations':
+            fault = _no_list(key)
+        if fault is not None:
+            report.stop(path, fault)
             return None
-        for number, entry in enumerate(entries):
-            lacking = [f for f in needed if not isinstance(entry, dict) or f not in entry]
-            if lacking:
-                report.stop(path, f'entry {number} of {key} has no {", ".join(lacking)}')
-                return None
-            wrong = [
-                f'{f} {entry[f]!r}' for f, is_right in needed.items() if not is_right(entry[f])
-            ]
-            if wrong:
-                report.stop(path, f'entry {number} of {key} has {", ".join(wrong)}')
-                return None
         ids = [entry['id'] for entry in entries]
         if len(set(ids)) < len(ids):
             report.stop(path, f'{len(ids) - len(set(ids))} ids of {key} occur more than once')

@@ -42,10 +42,12 @@ class CheckReport:
     Attributes:
         parts: One line per part of the data set: what was looked at, and what was not.
         problems: What is wrong, in the order it was found.
+        opened: How many images were opened and not decoded.
     """
 
     parts: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    opened: int = 0
 
     @property
     def ok(self) -> bool:
@@ -57,6 +59,12 @@ class CheckReport:
 
     def warn(self, where: object, what: str) -> None:
         self.problems.append(Problem(False, str(where), what))
+
+    def add(self, part: CheckReport) -> None:
+        """Take over all that another one says."""
+        self.parts += part.parts
+        self.problems += part.problems
+        self.opened += part.opened
 
     def text(self) -> str:
         """Everything, a line each, and the verdict."""
@@ -165,6 +173,7 @@ def check_images(
     if other:
         what = f'{len(other)} images do not have the size of the annotations: {some(other)}'
         (report.stop if sizes_stop else report.warn)(folder, what)
+    report.opened += 0 if options.decode else len(present)
     read = 'decoded' if options.decode else 'headers read, pixels not'
     report.parts.append(
         f'{folder}: {len(present)} of {len(names)} images found; {read}; {compared} sizes compared'

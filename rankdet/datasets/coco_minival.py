@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rankdet.untrusted import read_json
 
+from .check_coco import fault_of, is_id, official_source
 from .voc import Progress, write_whole
 
 __all__ = ['split_val2014']
@@ -36,7 +37,8 @@ def split_val2014(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is not in COCO format, or val2017 has an image that val2014 lacks.
+        ValueError: If a file is not in COCO format, with what is wrong and at which entry, or if
+            val2017 has an image that val2014 lacks.
     """
     progress(f'reading {val2014}', 0, 0)
     content = _load(val2014)
@@ -45,7 +47,7 @@ def split_val2014(
     unknown = ids - {image['id'] for image in content['images']}
     if unknown:
         raise ValueError(
-            f'{val2014} lacks {len(unknown)} images of {val2017}, such as {min(unknown)}'
+            f'{val2014} lacks {len(unknown)} images of {val2017}, such as {min(unknown, key=str)}'
         )
     out = Path(out_dir or Path(val2014).parent)
     written = {}
@@ -63,4 +65,8 @@ def _load(path: str | os.PathLike) -> dict:
     content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
         raise ValueError(f'{path} is not in COCO format: it has no images and annotations')
+    for key, field in (('images', 'id'), ('annotations', 'image_id')):
+        if fault := fault_of(content[key], key, {field: is_id}):
+            source = official_source(Path(path)).annotations
+            raise ValueError(f'{path} {fault}' + (source and f'; {source}'))
     return content

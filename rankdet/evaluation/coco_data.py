@@ -13,6 +13,9 @@ import numpy as np
 
 from rankdet.untrusted import read_json
 
+#: Greatest number of a box: areas, their sums and all distances are then finite.
+_GREATEST = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
@@ -188,7 +191,8 @@ def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTru
 
     Raises:
         ValueError: an image or class that ``gt`` does not have, a score or box that is no
-            number or not finite, a negative width or height, a missing field, or no JSON list.
+            number or not finite, a box whose area is not finite, a negative width or height, a
+            missing field, or no JSON list.
     """
     if isinstance(source, (str, os.PathLike)):
         name, content = f'results {os.fspath(source)!r}', read_json(source, 'results')
@@ -213,7 +217,7 @@ def load_detections(source: str | os.PathLike | Iterable[Mapping], gt: GroundTru
 
 
 def check_detections(dt: Detections, name: str = 'results') -> Detections:
-    """Return ``dt`` if all its scores are finite and no box is negative or not finite."""
+    """Return ``dt`` if all its scores are finite and no box is negative or without finite area."""
     _refuse(~np.isfinite(dt.scores), dt.scores, f'{name}: score must be finite')
     _check_boxes(dt.boxes, name)
     return dt
@@ -289,6 +293,11 @@ def _strings(values: Sequence, what: str) -> None:
 
 def _check_boxes(boxes: np.ndarray, name: str) -> None:
     _refuse(~np.isfinite(boxes).all(1), boxes, f'{name}: bbox must be finite')
+    _refuse(
+        (np.abs(boxes) > _GREATEST).any(1),
+        boxes,
+        f'{name}: numbers of a bbox must be at most {_GREATEST:g}, or its area is not finite',
+    )
     _refuse((boxes[:, 2:] < 0).any(1), boxes, f'{name}: width and height of a bbox must be >= 0')
 
 

@@ -144,7 +144,8 @@ def olrp(gt: GroundTruth, dt: Detections, *, tau: float = 0.5, max_dets: int = 1
     Args:
         gt: objects; crowds absorb detections and are never missed.
         dt: detections.
-        tau: least IoU of a true positive, in [0, 1).
+        tau: least IoU of a true positive, in [0, 1). At 0 an IoU of 0 is enough: a detection that
+            is disjoint from all objects of its image and class takes one, and is a true positive.
         max_dets: best detections per image and class that take part.
     """
     all_sizes = [COCO_AREA_RANGES['all']]

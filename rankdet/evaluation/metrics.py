@@ -203,7 +203,8 @@ class LRPMetric(BoxMetric):
 
     Args:
         ann_file: COCO ground truth; None takes that of the data samples.
-        tau: IoU from which on a detection is a true positive, in [0, 1).
+        tau: IoU from which on a detection is a true positive, in [0, 1); at 0 a disjoint one is
+            one, see :func:`rankdet.evaluation.olrp`.
         kwargs: ``max_dets=100``, ``classwise=False``, ``outfile_prefix``, ``backend_args``,
             ``collect_device``, ``prefix``.
     """

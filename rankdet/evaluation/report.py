@@ -17,7 +17,14 @@ from rankdet.evaluation.coco_data import (
     load_ground_truth,
 )
 from rankdet.evaluation.lrp import LRPReport, check_tau, lrp_report
-from rankdet.evaluation.matching import COCO_AREA_RANGES, COCO_IOU_THRS, Matching, match
+from rankdet.evaluation.matching import (
+    COCO_AREA_RANGES,
+    COCO_IOU_THRS,
+    Matching,
+    match,
+    pair_up,
+    paired_iou,
+)
 from rankdet.evaluation.progress import Progress, silent
 from rankdet.evaluation.rank_correlation import (
     CorrelationReport,
@@ -72,7 +79,8 @@ def notes(gt: GroundTruth, dt: Detections) -> list[str]:
     if not len(dt):
         found.append('the result is empty: nothing was detected')
     huge = ~gt.crowd & (gt.areas > COCO_AREA_RANGES['all'][1])
-    if (gt.crowd | huge).all():
+    counts = ~gt.crowd & ~huge
+    if not counts.any():
         found.append(
             f'no object counts, so that every value is NaN: of {len(gt)} objects {gt.crowd.sum()} '
             f'are crowds and {huge.sum()} have an area above 1e10, the greatest that COCO counts'
@@ -82,7 +90,33 @@ def notes(gt: GroundTruth, dt: Detections) -> list[str]:
             f'{huge.sum()} of {len(gt)} objects do not count: their area is above 1e10, the '
             'greatest that COCO counts'
         )
+    if not counts.any() or not len(dt):
+        return found
+    with_objects = np.unique(gt.image[counts])
+    detected = np.isin(with_objects, dt.image).sum()
+    if 2 * detected < len(with_objects):
+        found.append(
+            f'only {detected} of the {len(with_objects)} images with objects have detections: the '
+            'result may be one of some images, or cut at a high score'
+        )
+    if not _some_overlap(gt, dt, counts):
+        found.append(
+            'no detection reaches IoU 0.5 with an object of its class, so that no AP is above 0: '
+            'boxes must be x, y, width, height in pixels of the original image; no number of '
+            f'theirs is above {dt.boxes.max():.4g}'
+        )
     return found
+
+
+def _some_overlap(gt: GroundTruth, dt: Detections, counts: np.ndarray) -> bool:
+    """Whether a detection overlaps an object that counts by half; looks no further than one."""
+    group = dt.image * len(gt.class_ids) + dt.label
+    order = np.argsort(group, kind='stable')
+    for _, row, _, obj in pair_up(gt, group[order]):
+        iou = paired_iou(dt.boxes[order[row]], gt.boxes[obj], np.zeros(len(obj), bool))
+        if (counts[obj] & (iou >= COCO_IOU_THRS[0])).any():
+            return True
+    return False
 
 
 def match_for_all(
@@ -115,7 +149,8 @@ def evaluate(
     Args:
         gt: COCO ground truth, loaded or not.
         dt: COCO results, loaded or not.
-        tau: IoU from which on oLRP calls a detection a true positive, in [0, 1).
+        tau: IoU from which on oLRP calls a detection a true positive, in [0, 1); at 0 a disjoint
+            one is one, see :func:`olrp`.
         max_dets: numbers of detections per image and class that AR is given for, ascending;
             the last one is what takes part in everything.
         bounds: also find the bounds of perfect and inverse rank correlation.

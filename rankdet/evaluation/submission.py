@@ -86,9 +86,11 @@ def write_coco_submission(
         ValueError: the results do not fit the format or the test set, there are none, a name
             does not fit, or ``images`` is another list than the test set's or has annotations;
             nothing is written then.
+        NotADirectoryError: ``out_dir`` is a file, or below one.
     """
     if not re.fullmatch(r'[A-Za-z0-9.-]+', str(algorithm)):
         raise ValueError(f'algorithm must be letters, digits, "." and "-", got {algorithm!r}')
+    _check_folder(Path(out_dir), 'out_dir')
     if test_set not in COCO_TEST_SETS:
         raise ValueError(f'test_set must be one of {COCO_TEST_SETS}, got {test_set!r}')
     images = _load_images(images, progress)
@@ -166,10 +168,14 @@ def write_voc_submission(
     Raises:
         ValueError: unusable results or none, other classes, an image without a name of its
             own, images that are not the test set's, or another ending; nothing is written then.
+        IsADirectoryError, NotADirectoryError: ``path`` is a folder, or below a file.
     """
     path = Path(path)
     if not path.name.endswith(('.tar.gz', '.tgz')):
         raise ValueError(f'path must end in .tar.gz or .tgz, got {str(path)!r}')
+    if path.is_dir():
+        raise IsADirectoryError(f'path must name a file, but {str(path)!r} is a folder')
+    _check_folder(path.parent, 'path')
     images = _load_images(images, progress)
     if sorted(images.class_names) != sorted(classes):
         lacking = sorted(set(classes) - set(images.class_names))
@@ -213,6 +219,13 @@ def write_voc_submission(
     progress('writing', 0, 1)
     _write_whole(path, write)
     return _submission(path, images, dt)
+
+
+def _check_folder(folder: Path, argument: str) -> None:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        needed = 'be a folder' if argument == 'out_dir' else 'lie in a folder'
+        raise NotADirectoryError(f'{argument} must {needed}, but {str(there)!r} is a file')
 
 
 def _load_images(

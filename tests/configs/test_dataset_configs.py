@@ -225,6 +225,13 @@ def test_ssd_augmentation(name, load):
     assert kinds[2:-1] == [
         *('PhotoMetricDistortion', 'Expand', 'MinIoURandomCrop', 'Resize', 'RandomFlip'),
     ]
+    # SSD, Sec. 2.2 and 3.6, and its release; the transforms are built, so that defaults count too.
+    photometric, expand, crop = (TRANSFORMS.build(config.train_pipeline[n]) for n in (2, 3, 4))
+    assert photometric.brightness_delta == 32 and photometric.hue_delta == 18
+    assert (photometric.contrast_lower, photometric.contrast_upper) == (0.5, 1.5)
+    assert (photometric.saturation_lower, photometric.saturation_upper) == (0.5, 1.5)
+    assert (expand.min_ratio, expand.max_ratio, expand.prob) == (1, 4, 0.5)
+    assert tuple(crop.min_ious) == (0.1, 0.3, 0.5, 0.7, 0.9) and crop.min_crop_size == 0.3
     expand = TRANSFORMS.build(dict(config.train_pipeline[3], prob=1.0, ratio_range=(3, 3)))
     found = expand(
         dict(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from rankdet.datasets.check import check_folder
-from rankdet.datasets.coco_minival import split_val2014
 from rankdet.datasets.official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
 from rankdet.datasets.tiny import make_tiny_coco, make_tiny_voc
 
@@ -367,6 +366,22 @@ def test_command(voc):
     assert done.stdout.endswith('not decoded: damage in their pixels shows with --decode.\n')
 
 
+def test_nothing_is_said_of_images_where_none_was_opened(tmp_path):
+    done = run('tools/check_data.py', tmp_path / 'absent')
+    assert done.returncode == 1 and 'folder does not exist' in done.stdout
+    assert done.stdout.endswith('1 errors, 0 warnings\n')
+
+
+def test_a_missing_conversion_is_listed_beside_errors_of_what_it_is_made_from(voc):
+    (voc / 'VOC2007/instances_test.json').unlink()
+    (voc / 'VOC2007/JPEGImages/000005.jpg').unlink()
+    found = [str(problem) for problem in check_folder(voc).problems]
+    assert len(found) == 2, found
+    assert 'images are missing' in found[0]
+    assert 'instances_test.json: is missing; make it from' in found[1]
+    assert f'voc_to_coco.py {voc}/VOC2007 --split test --out {voc}/VOC2007' in found[1]
+
+
 def test_config(coco, monkeypatch, capsys):
     """What only testing needs does not stop a training."""
     import rankdet.plugin  # noqa: F401
@@ -401,39 +416,6 @@ def test_config_of_voc_xml(voc, tmp_path):
     config.write_text('model = dict()\n')
     with pytest.raises(ValueError, match='no data set'):
         check_config(config)
-
-
-def test_minival_is_split_off(tmp_path):
-    coco14 = make_tiny_coco(tmp_path / 'coco', names='2014', images=6)
-    annotations = coco14 / 'annotations'
-    whole = annotations / 'instances_valminusminival2014.json'
-    whole.rename(annotations / 'instances_val2014.json')
-    content = json.loads((annotations / 'instances_val2014.json').read_text())
-    ids = [image['id'] for image in content['images']][1::2]
-    small = dict(images=[dict(id=id) for id in ids], annotations=[], categories=[])
-    (annotations / 'instances_val2017.json').write_text(json.dumps(small))
-    done = run('tools/dataset_converters/split_coco_val2014.py', annotations)
-    assert done.returncode == 0, done.stderr
-    told = [f'{verb} {annotations}/instances_' for verb in ('reading',) * 2 + ('writing',) * 2]
-    lines = done.stderr.splitlines()
-    assert len(lines) == 4 and all(line.startswith(text) for line, text in zip(lines, told))
-    parts = [
-        json.loads((annotations / f'instances_{name}2014.json').read_text())
-        for name in ('minival', 'valminusminival')
-    ]
-    assert [image['id'] for image in parts[0]['images']] == ids
-    for key in ('images', 'annotations'):
-        both = sorted(entry['id'] for part in parts for entry in part[key])
-        assert both == sorted(entry['id'] for entry in content[key])
-    for part in parts:
-        known = {image['id'] for image in part['images']}
-        assert {a['image_id'] for a in part['annotations']} == known
-    small['images'].append(dict(id=10**6))
-    (annotations / 'instances_val2017.json').write_text(json.dumps(small))
-    with pytest.raises(ValueError, match='lacks 1 images'):
-        split_val2014(
-            annotations / 'instances_val2014.json', annotations / 'instances_val2017.json'
-        )
 
 
 def test_tiny_data_is_the_same_again_and_never_overwritten(tmp_path):

@@ -40,6 +40,8 @@ def changed(row: int, **fields) -> list[dict]:
         (changed(3, bbox=[0, 0, 5, [5]]), r'a bbox .* of numbers, got \[5\]'),
         (changed(3, bbox=[0, 0, -1, 5]), r'must be >= 0, got \[0.0, 0.0, -1.0, 5.0\] at entry 3'),
         (changed(3, bbox=[0, 0, math.nan, 5]), 'bbox must be finite'),
+        (changed(3, bbox=[0, 0, 1e200, 1e200]), 'at most 1e\\+150, or its area .* at entry 3'),
+        (changed(3, bbox=[-1e308, 0, 1, 1]), 'numbers of a bbox must be at most 1e'),
         (changed(3, bbox=[0, 0, 5]), r'every entry must have a bbox \[x, y, width, height\]'),
         ([dict(image_id=3, category_id=2, score=0.5)], 'every entry must have a bbox'),
         ([dict(category_id=2, bbox=[0, 0, 1, 1], score=0.5)], 'object with image_id'),
@@ -90,6 +92,7 @@ def test_ground_truth(change, message):
         ('area', None, 'area must be a number, got None'),
         ('difficult', 2, 'difficult must be 0 or 1, got 2'),
         ('bbox', [0, 0, 5, -5], 'width and height of a bbox must be >= 0'),
+        ('bbox', [0, 0, 1e200, 1e200], 'numbers of a bbox must be at most 1e'),
     ],
 )
 def test_annotations(field, value, message):
@@ -140,6 +143,15 @@ def test_no_detections_have_the_documented_values(tmp_path):
             assert math.isnan(value), name
         else:
             assert value == (1 if name in {'oLRP', 'oLRP_fn'} else 0), name
+
+
+@pytest.mark.filterwarnings('error')
+def test_the_greatest_boxes_are_measured_without_a_warning():
+    gt = copy.deepcopy(GT)
+    gt['annotations'][0]['bbox'] = [-1e150, 0, 1e150, 1e150]
+    near = dict(GT['annotations'][0], score=0.5)
+    summary = evaluate(gt, [near | dict(bbox=[1e150, 0, 1e150, 1e150])], voc=True).summary()
+    assert summary['AP'] == 0
 
 
 def test_only_crowds_leave_everything_undefined():

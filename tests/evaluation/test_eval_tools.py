@@ -13,6 +13,7 @@ import pytest
 from rankdet.datasets.official import COCO_CATEGORY_IDS, COCO_CLASSES, VOC_CLASSES
 from rankdet.evaluation import evaluate, sweep_score_thresholds
 from rankdet.evaluation.progress import StderrProgress
+from rankdet.evaluation.report import SWEEP_THRESHOLDS
 from rankdet.evaluation.table import format_table
 from tests.evaluation.scenes import make_scenes
 
@@ -65,6 +66,11 @@ def test_sweep_equals_filtered_results(max_dets):
         kept = [row for row in RESULTS if row['score'] > threshold]
         wanted = evaluate(GT, kept, bounds=False, max_dets=max_dets).summary()
         assert evaluation.summary() == pytest.approx(wanted, abs=0, nan_ok=True)
+
+
+def test_sweep_has_the_thresholds_of_the_paper():
+    """DR Loss, Table 5."""
+    assert SWEEP_THRESHOLDS == (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def test_sweep_tells_where_the_result_was_cut_before():
@@ -239,6 +245,23 @@ def test_a_folder_that_cannot_be_made_is_one_line(files):
     done = tool('pack_results.py', 'voc', *args, *out, *MADE_UP)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert done.stderr.splitlines()[-1].startswith('error: ')
+
+
+@pytest.mark.parametrize(
+    ('server', 'place', 'told'),
+    [
+        ('coco', 'gt.json', "--out-dir must be a folder, but '{}/gt.json' is a file"),
+        ('coco', 'gt.json/below', "--out-dir must be a folder, but '{}/gt.json' is a file"),
+        ('voc', 'gt.json/r.tgz', "--out must lie in a folder, but '{}/gt.json' is a file"),
+        ('voc', 'folder.tgz', "--out must name a file, but '{}/folder.tgz' is a folder"),
+    ],
+)
+def test_places_that_cannot_be_written_are_told_at_once(files, server, place, told):
+    (files / 'folder.tgz').mkdir()
+    absent = (files / 'absent.json', files / 'absent.json')
+    options = ('--algorithm', 'x', '--out-dir') if server == 'coco' else ('--out',)
+    done = tool('pack_results.py', server, *absent, *options, files / place)
+    assert done.returncode == 1 and done.stderr == f'error: {told.format(files)}\n'
 
 
 @pytest.mark.parametrize(

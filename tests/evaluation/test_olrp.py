@@ -106,6 +106,18 @@ def test_no_detections_and_no_objects():
     assert optimal_lrp([0.5], [False], [0.0], 0) == pytest.approx((NAN,) * 5, nan_ok=True)
 
 
+def test_at_tau_0_a_disjoint_detection_is_a_true_positive():
+    """As the docstring says, and IoU >= tau does."""
+    gt = dict(
+        images=[dict(id=1)],
+        categories=[dict(id=1, name='a')],
+        annotations=[dict(image_id=1, category_id=1, bbox=[0, 0, 10, 10])],
+    )
+    results = [dict(image_id=1, category_id=1, bbox=[50, 50, 10, 10], score=0.5)]
+    assert run(gt, results, tau=0.0).per_class[0] == (1, 1, 0, 0, 0.5)
+    assert math.isnan(run(gt, results, tau=1e-6).per_class[0].loc)
+
+
 @pytest.mark.parametrize('tau', [1.0, -0.1, NAN])
 def test_refuses_tau(tau):
     with pytest.raises(ValueError, match=r'tau must be in \[0, 1\)'):

@@ -1,6 +1,7 @@
 """Time all measures of rankdet side by side with pycocotools' bbox evaluation.
 
-    python tools/benchmarks/benchmark_evaluation.py --images 5000 --detections 100
+    python tools/benchmarks/benchmark_evaluation.py --images 5000 --detections 100 \
+        --out tools/benchmarks/evaluation.jsonl
 
 Both sides start from the same result list and end in numbers. One JSON row is printed (and
 appended to ``--out``): median and range of the seconds of each side over interleaved runs,
@@ -147,8 +148,10 @@ def main() -> None:
         python=platform.python_version(),
         numpy=np.__version__,
         pycocotools=version('pycocotools'),
-        cpu=cpu_name(),
+        device=cpu_name(),
+        threads=1,  # of either side
         load=round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None,
+        command=' '.join(['python', *sys.argv]),
         commit=measured,
     )
     line = json.dumps(row)

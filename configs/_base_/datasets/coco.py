@@ -2,7 +2,9 @@
 # coco_*.py add. Three environment variables choose among what holds the same images:
 #   COCO_ROOT=FOLDER       where annotations/, train2017/, ... are (data/coco/)
 #   COCO_NAMES=2014        train2014 + valminusminival2014, minival2014, test-dev2015, instead of
-#                          train2017, val2017, test-dev2017
+#                          train2017, val2017, test-dev2017. Split val2014 once, which needs
+#                          instances_val2017.json beside it:
+#       python tools/dataset_converters/split_coco_val2014.py data/coco/annotations
 #   COCO_TEST=test-dev     test.py writes results for the server instead of measuring: give it
 #                          --save-results PREFIX, and tools/pack_results.py packs them
 # Crowds are handed over as ignored (gt_instances_ignore). With MMDetection's default
