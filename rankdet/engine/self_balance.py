@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
@@ -59,6 +59,15 @@ def warn_without_hook(runner: Runner) -> None:
         )
 
 
+def _writes_a_line(logger: LoggerHook, runner: Runner, batch_idx: int) -> bool:
+    """Whether LoggerHook is about to: MMEngine has the rule in its ``after_train_iter`` alone."""
+    if logger.every_n_inner_iters(batch_idx, logger.interval):
+        return True
+    loader = runner.train_dataloader
+    is_short = len(loader) <= logger.interval
+    return logger.end_of_epoch(loader, batch_idx) and (is_short or not logger.ignore_last)
+
+
 @HOOKS.register_module()
 class SelfBalanceHook(Hook):
     """Sets the localisation weight of every aLRP Loss of a model, and logs what it did.
@@ -70,7 +79,8 @@ class SelfBalanceHook(Hook):
 
     The logged losses of a self-balanced model are multiplied by that weight and may rise while
     the model improves. This hook logs, averaged over the iterations that had a positive since the
-    last log, ``aLRP`` (= ``aLRP_cls`` + ``aLRP_loc``, unweighted) and its parts: those fall.
+    last log, ``aLRP`` (= ``aLRP_cls`` + ``aLRP_loc``, unweighted) and its parts: those fall. Where
+    no iteration had one, they are left out.
     A model with several aLRP Losses logs each under the name of its head, as much of its path as
     tells it from the others. A run that does not resume starts with the ``loc_weight`` of the
     config, whatever a checkpoint that it loads weights from (``load_from``) had come to.
@@ -79,8 +89,9 @@ class SelfBalanceHook(Hook):
         interval: length of a period: epochs, or iterations with ``by_epoch=False``.
         by_epoch: count in epochs. A loop that counts in iterations has one epoch only and needs
             False.
-        log_interval: iterations between two logs; that of LoggerHook is a good choice. Between
-            them nothing is copied to the host.
+        log_interval: iterations between two logs, counted over the whole run; a line of LoggerHook
+            in between repeats the last. None: whenever LoggerHook writes a line, and never where
+            the run has none. Between logs nothing is copied to the host.
 
     Raises:
         ValueError: if the model has no aLRP Loss, or the loop has no epochs to count.
@@ -88,10 +99,13 @@ class SelfBalanceHook(Hook):
 
     priority = 'NORMAL'  # before LoggerHook and CheckpointHook
 
-    def __init__(self, interval: int = 1, by_epoch: bool = True, log_interval: int = 50) -> None:
-        for name, value in (('interval', interval), ('log_interval', log_interval)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be an integer >= 1, got {value!r}')
+    def __init__(
+        self, interval: int = 1, by_epoch: bool = True, log_interval: int | None = None
+    ) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'interval must be an integer >= 1, got {interval!r}')
+        if log_interval is not None and (not isinstance(log_interval, int) or log_interval < 1):
+            raise ValueError(f'log_interval must be None or an integer >= 1, got {log_interval!r}')
         self.interval = interval
         self.by_epoch = by_epoch
         self.log_interval = log_interval
@@ -118,7 +132,7 @@ class SelfBalanceHook(Hook):
             loss.merge_sums()
         if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
             self._rebalance(runner)
-        if self.every_n_train_iters(runner, self.log_interval):
+        if self._is_logged(runner, batch_idx):
             self._log(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -137,6 +151,12 @@ class SelfBalanceHook(Hook):
                     'optim_wrapper.clip_grad may help',
                 )
 
+    def _is_logged(self, runner: Runner, batch_idx: int) -> bool:
+        if self.log_interval is not None:
+            return self.every_n_train_iters(runner, self.log_interval)
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        return any(_writes_a_line(logger, runner, batch_idx) for logger in loggers)
+
     def _log(self, runner: Runner) -> None:
         for key, loss in self._losses.items():
             since: Tensor = loss.sb_history - self._logged[key]
@@ -144,7 +164,8 @@ class SelfBalanceHook(Hook):
             alrp, loc, count, _ = since.tolist()
             hub = runner.message_hub
             hub.update_scalar(f'train/{key}sb_weight', float(loss.sb_weight))
-            if count:
-                hub.update_scalar(f'train/{key}aLRP', alrp / count)
-                hub.update_scalar(f'train/{key}aLRP_cls', (alrp - loc) / count)
-                hub.update_scalar(f'train/{key}aLRP_loc', loc / count)
+            for name, value in (('', alrp), ('_cls', alrp - loc), ('_loc', loc)):
+                if count:
+                    hub.update_scalar(f'train/{key}aLRP{name}', value / count)
+                else:  # the next line would show those of an older one
+                    hub.log_scalars.pop(f'train/{key}aLRP{name}', None)

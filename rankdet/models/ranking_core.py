@@ -21,6 +21,7 @@ from mmdet.models.losses import (
     SIoULoss,
 )
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rankdet.models.host_constants import ConstantsMadeOnDevice
 from rankdet.models.host_head import BoxLoss
@@ -107,24 +108,39 @@ def _losses_of_all_rows(
     loss_cls: RankingLoss, loss_bbox: BoxLoss, rows: Rows, targets: Tensor, is_positive: Tensor
 ) -> dict[str, Tensor]:
     options: dict[str, Any] = dict(class_indices=True, image_ids=rows.image_ids)
-    with ConstantsMadeOnDevice():
-        # Any box, the same in both, where there is none: no loss has trouble with it.
-        predicted, target = (
-            torch.where(is_positive[:, None], boxes.float(), _unit_box(boxes))
-            for boxes in rows.boxes(slice(None))
+
+    def compare(is_positive: Tensor) -> Tensor:
+        with ConstantsMadeOnDevice():
+            # Any box, the same in both, where there is none: no loss has trouble with it.
+            predicted, target = (
+                torch.where(is_positive[:, None], boxes.float(), _unit_box(boxes))
+                for boxes in rows.boxes(slice(None))
+            )
+            if loss_cls.needs_loc_errors:
+                errors = localisation_errors(loss_bbox, predicted, target, loss_cls.tau)
+            else:
+                errors = loss_bbox(predicted, target, reduction_override='none')
+        return torch.where(is_positive.view(-1, *[1] * (errors.ndim - 1)), errors, 0)
+
+    if type(loss_bbox).__module__.startswith('mmdet.'):
+        # Its dozens of tensors as long as all rows are made again in the backward pass, not kept
+        # beside what the ranking needs.
+        errors = checkpoint(
+            compare,
+            is_positive,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            determinism_check='none',
         )
-        if loss_cls.needs_loc_errors:
-            errors = localisation_errors(loss_bbox, predicted, target, loss_cls.tau)
-        else:
-            errors = loss_bbox(predicted, target, reduction_override='none')
-    errors = torch.where(is_positive.view(-1, *[1] * (errors.ndim - 1)), errors, 0)
+    else:  # another's may keep statistics of what it sees, and must see it once
+        errors = compare(is_positive)
 
     if loss_cls.needs_loc_errors:
         cls, loc = loss_cls(rows.logits, targets, loc_errors=errors.view(targets.shape), **options)
         return dict(loss_cls=cls, loss_bbox=loc * loss_bbox.loss_weight)
 
     cls = loss_cls(rows.logits, targets, **options)
-    normaliser = loss_cls.box_normaliser(is_positive.sum(), predicted)
+    normaliser = loss_cls.box_normaliser(is_positive.sum(), errors)
     # The host adds as much to what it divides by.
     eps = torch.finfo(torch.float32).eps
     return dict(loss_cls=cls, loss_bbox=errors.sum() / (normaliser + eps))

@@ -92,7 +92,9 @@ def test_balance_of_one_and_of_two_heads(tmp_path):
     a_log(tmp_path / 'a', [balanced(10, 0.9, 0.1, 50.0), balanced(20, 0.5, 0.2, 10.0)])
     record = balanced(10, 0.9, 0.1, 50.0)
     both = {f'{head}.{key}': record[key] for head in ('rpn_head', 'bbox_head') for key in record}
-    a_log(tmp_path / 'b', [both | dict(loss=1.0, step=10)])
+    nothing = {key: value for key, value in both.items() if 'sb_weight' in key}  # no positive
+    steps = [both | dict(loss=1.0, step=10), nothing | dict(loss=1.0, step=20)]
+    a_log(tmp_path / 'b', steps)
     runs = figures.open_runs([tmp_path / 'a', tmp_path / 'b'], labels=['one', 'two'])
     data = figures.balance(runs)
     one, rpn, box = data['curves']
@@ -100,6 +102,7 @@ def test_balance_of_one_and_of_two_heads(tmp_path):
     assert one['aLRP_cls'] == [0.9, 0.5] and one['aLRP_loc'] == [0.1, 0.2]
     assert one['sb_weight'] == [50.0, 10.0] and one['balanced_loc'] == pytest.approx([5.0, 2.0])
     assert (rpn['label'], box['label']) == ('two, rpn_head', 'two, bbox_head')
+    assert rpn['steps'] == [10] and len(rpn['sb_weight']) == 1
     assert len(figures.draw_balance(data).axes) == 6
 
 

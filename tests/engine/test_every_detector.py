@@ -38,7 +38,7 @@ SSD_512 = dict(
 )
 FASTER_RCNN = dict(config=tiny.FASTER_RCNN)
 FOVEABOX = dict(config=HERE / 'tiny_foveabox.py')
-BALANCE = dict(custom_hooks=[dict(type='SelfBalanceHook', log_interval=1)])
+BALANCE = dict(custom_hooks=[dict(type='SelfBalanceHook')])
 
 
 def head(where, loss_cls, loss_bbox=None):

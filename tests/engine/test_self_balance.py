@@ -54,14 +54,18 @@ def run(tmp_path, model, hook, train_cfg, name, **kw):
         train_cfg=train_cfg,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
         custom_hooks=[hook] if hook else None,
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=6)),
         default_scope='mmdet',
-        experiment_name=name,
+        experiment_name=f'{tmp_path.name}-{name}',  # MMEngine keeps loggers by name and second
         log_level='WARNING',
-        **kw,
+        **dict(default_hooks=dict(logger=dict(type='LoggerHook', interval=6))) | kw,
     )
     runner.train()
     return runner
+
+
+def lines(folder):
+    (path,) = folder.glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def expected_weight(seen):
@@ -73,15 +77,14 @@ def expected_weight(seen):
 def test_the_weight_is_the_ratio_of_the_previous_epoch(tmp_path):
     model = Toy()
     assert float(model.head.loss_cls.sb_weight) == 50
-    hook = dict(type='SelfBalanceHook', log_interval=6)
+    hook = dict(type='SelfBalanceHook')
     run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=3), 'epochs')
     assert len(model.seen) == 18 and min(c + loc for c, loc in model.seen) == 0
     weight = expected_weight(model.seen[12:])
     assert float(model.head.loss_cls.sb_weight) == pytest.approx(weight, rel=1e-6)
     assert float(model.head.loss_cls.sb_sums.abs().sum()) == 0
 
-    lines = next(tmp_path.glob('epochs/*/vis_data/scalars.json')).read_text().splitlines()
-    logs = [json.loads(line) for line in lines]
+    logs = lines(tmp_path / 'epochs')
     for epoch, log in enumerate(logs):
         seen = model.seen[6 * epoch : 6 * epoch + 6]
         counted = [(c, loc) for c, loc in seen if c + loc > 0]
@@ -92,9 +95,68 @@ def test_the_weight_is_the_ratio_of_the_previous_epoch(tmp_path):
     assert logs[1]['sb_weight'] == pytest.approx(expected_weight(model.seen[:6]), rel=1e-6)
 
 
+PARTS = {'aLRP', 'aLRP_cls', 'aLRP_loc'}
+EPOCHS, ITERATIONS = dict(by_epoch=True, max_epochs=3), dict(by_epoch=False, max_iters=18)
+
+
+@pytest.mark.parametrize(
+    'length, logger, ends',
+    [
+        (EPOCHS, dict(interval=50), [6, 12, 18]),  # epochs shorter than the interval
+        (EPOCHS, dict(interval=6, ignore_last=False), [6, 12, 18]),
+        (EPOCHS, dict(interval=4), [4, 10, 16]),  # counted within an epoch
+        (EPOCHS, dict(interval=4, ignore_last=False), [4, 6, 10, 12, 16, 18]),
+        (EPOCHS, dict(interval=1), list(range(1, 19))),
+        (ITERATIONS, dict(interval=4), [4, 8, 12, 16]),
+        (ITERATIONS, dict(interval=50), [6]),  # MMEngine logs at the loader's end, once
+    ],
+)
+def test_every_line_of_the_log_has_the_mean_since_the_last(tmp_path, length, logger, ends):
+    """Whatever the interval. A line without a positive since the last has none, not the old one."""
+    model = Toy()
+    hook = dict(type='SelfBalanceHook', by_epoch=length['by_epoch'])
+    hooks = dict(logger=dict(type='LoggerHook', **logger))
+    run(tmp_path, model, hook, length, 'lines', default_hooks=hooks)
+    logs = lines(tmp_path / 'lines')
+    assert [log['step'] for log in logs] == ends
+    for start, end, log in zip([0, *ends], ends, logs):
+        counted = [(cls, loc) for cls, loc in model.seen[start:end] if cls + loc > 0]
+        assert PARTS & log.keys() == (PARTS if counted else set()) and 'sb_weight' in log
+        for index, name in enumerate(['aLRP_cls', 'aLRP_loc'] if counted else []):
+            mean = sum(pair[index] for pair in counted) / len(counted)
+            assert log[name] == pytest.approx(mean, abs=1e-6)
+
+
+def test_without_a_logger_nothing_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(SelfBalanceHook, '_log', lambda *_: 1 / 0)
+    model = Toy()
+    run(
+        tmp_path,
+        model,
+        dict(type='SelfBalanceHook'),
+        EPOCHS,
+        'quiet',
+        default_hooks=dict(logger=None),
+    )
+    assert float(model.head.loss_cls.sb_weight) == pytest.approx(
+        expected_weight(model.seen[12:]), rel=1e-6
+    )
+
+
+def test_a_log_interval_of_its_own_counts_over_the_run(tmp_path):
+    model = Toy()
+    hook = dict(type='SelfBalanceHook', log_interval=4)
+    hooks = dict(logger=dict(type='LoggerHook', interval=1))
+    run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=2), 'own', default_hooks=hooks)
+    logs = lines(tmp_path / 'own')
+    assert ['aLRP' in log for log in logs] == [False] * 3 + [True] * 9
+    groups = [{log['aLRP'] for log in logs[start : start + 4]} for start in (3, 7)]
+    assert [len(group) for group in groups] == [1, 1] and groups[0] != groups[1]
+
+
 def test_by_iterations(tmp_path):
     model = Toy(loc_weight=7.0)
-    hook = dict(type='SelfBalanceHook', interval=4, by_epoch=False, log_interval=2)
+    hook = dict(type='SelfBalanceHook', interval=4, by_epoch=False)
     run(tmp_path, model, hook, dict(by_epoch=False, max_iters=10), 'iterations')
     expected = expected_weight(model.seen[4:8])
     assert float(model.head.loss_cls.sb_weight) == pytest.approx(expected, rel=1e-6)
@@ -111,7 +173,8 @@ class Copies(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_nothing_is_copied_to_the_host_between_logs(tmp_path, monkeypatch):
+@pytest.mark.parametrize('log_interval', [None, 3])
+def test_nothing_is_copied_to_the_host_between_logs(tmp_path, monkeypatch, log_interval):
     """Two logs in six iterations; what the hook does in the others waits for no device."""
     copies = []
 
@@ -132,8 +195,9 @@ def test_nothing_is_copied_to_the_host_between_logs(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(aLRPLoss, '_record', counted(aLRPLoss._record))
     monkeypatch.setattr(aLRPLoss, 'rebalance', counted(aLRPLoss.rebalance))
-    hook = dict(type='SelfBalanceHook', log_interval=3)
-    run(tmp_path, Toy(), hook, dict(by_epoch=True, max_epochs=1), 'copies')
+    hook = dict(type='SelfBalanceHook', log_interval=log_interval)
+    hooks = dict(logger=dict(type='LoggerHook', interval=3))
+    run(tmp_path, Toy(), hook, dict(by_epoch=True, max_epochs=1), 'copies', default_hooks=hooks)
     recorded, after = copies[:-1:2], copies[1:-1:2]
     assert recorded == [0] * 6 and copies[-1] == 0
     assert [count > 0 for count in after] == [False, False, True] * 2
@@ -141,7 +205,7 @@ def test_nothing_is_copied_to_the_host_between_logs(tmp_path, monkeypatch):
 
 def test_values_that_are_not_finite_are_skipped_and_reported(tmp_path):
     model = Toy(poison=(2,))
-    hook = dict(type='SelfBalanceHook', log_interval=6)
+    hook = dict(type='SelfBalanceHook')
     runner = run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'poison')
     assert float(model.head.loss_cls.sb_weight) == pytest.approx(
         expected_weight([s for s in model.seen if s[1] == s[1]]), rel=1e-6
@@ -155,13 +219,12 @@ def test_a_constant_weight_stays_and_is_logged(tmp_path):
     run(
         tmp_path,
         model,
-        dict(type='SelfBalanceHook', log_interval=6),
+        dict(type='SelfBalanceHook'),
         dict(by_epoch=True, max_epochs=2),
         'constant',
     )
     assert float(model.head.loss_cls.sb_weight) == 3
-    lines = next(tmp_path.glob('constant/*/vis_data/scalars.json')).read_text().splitlines()
-    assert all(json.loads(line)['aLRP_loc'] > 0 for line in lines)
+    assert all(log['aLRP_loc'] > 0 for log in lines(tmp_path / 'constant'))
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
@@ -173,7 +236,6 @@ def test_a_resumed_run_goes_on_with_the_same_weight(tmp_path, by_epoch):
         type='SelfBalanceHook',
         by_epoch=by_epoch,
         interval=3 if by_epoch else 7,
-        log_interval=6,
     )
 
     def train(name, length, **kw):
@@ -195,7 +257,7 @@ def test_a_resumed_run_goes_on_with_the_same_weight(tmp_path, by_epoch):
 
 
 def test_training_on_from_weights_starts_with_the_weight_of_the_config(tmp_path):
-    hook = dict(type='SelfBalanceHook', interval=2, log_interval=6)
+    hook = dict(type='SelfBalanceHook', interval=2)
     two = dict(by_epoch=True, max_epochs=3)
     first = Toy(loc_weight=5.0)
     run(tmp_path, first, hook, two, 'first')  # its last period is half full
@@ -204,8 +266,7 @@ def test_training_on_from_weights_starts_with_the_weight_of_the_config(tmp_path)
     torch.manual_seed(1)
     second, log = Toy(loc_weight=7.0), dict(by_epoch=True, max_epochs=2)
     run(tmp_path, second, hook, log, 'second', load_from=str(trained))
-    lines = next(tmp_path.glob('second/*/vis_data/scalars.json')).read_text().splitlines()
-    assert json.loads(lines[0])['sb_weight'] == 7
+    assert lines(tmp_path / 'second')[0]['sb_weight'] == 7
     assert float(second.head.loss_cls.sb_weight) == pytest.approx(
         expected_weight(second.seen), rel=1e-6
     )
@@ -225,10 +286,9 @@ class Twins(BaseModel):
 
 def test_two_heads_of_one_name_balance_and_log_each(tmp_path):
     model = Twins()
-    hook = dict(type='SelfBalanceHook', log_interval=6)
+    hook = dict(type='SelfBalanceHook')
     run(tmp_path, model, hook, dict(by_epoch=True, max_epochs=1), 'twins')
-    lines = next(tmp_path.glob('twins/*/vis_data/scalars.json')).read_text().splitlines()
-    log = json.loads(lines[0])
+    (log,) = lines(tmp_path / 'twins')
     assert (log['one.head.sb_weight'], log['two.head.sb_weight']) == (50, 20)
     for toy in (model.one, model.two):
         assert float(toy.head.loss_cls.sb_weight) == pytest.approx(
@@ -272,8 +332,10 @@ def test_a_loss_that_nobody_balances_is_named(
 
 
 def test_misuse_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='interval'):
+    with pytest.raises(ValueError, match=r'^interval'):
         SelfBalanceHook(interval=0)
+    with pytest.raises(ValueError, match=r'^log_interval must be None or .* got 0'):
+        SelfBalanceHook(log_interval=0)
     hook = dict(type='SelfBalanceHook')
     with pytest.raises(ValueError, match='by_epoch=False'):
         run(tmp_path, Toy(), hook, dict(by_epoch=False, max_iters=2), 'misuse')

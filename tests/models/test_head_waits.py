@@ -3,6 +3,7 @@
 import pytest
 import torch
 from builders import ATSS, DENSE, LOSSES, bbox_head, build, features, retina, total, truth
+from mmdet.models.losses import GIoULoss
 from torch.utils._pytree import tree_map_only
 
 from rankdet.models import ranking_core
@@ -107,6 +108,26 @@ def test_all_proposals_give_what_the_positives_give(loss, agnostic, num_positive
 def test_every_measure_of_overlap(box, monkeypatch):
     extra = dict(mode='linear') if box == 'IoULoss' else {}
     assert_same(dense_scene('retina', dict(type='aLRPLoss'), dict(type=box, **extra)), monkeypatch)
+
+
+def test_a_box_loss_from_elsewhere_compares_once(monkeypatch):
+    """It may keep statistics. Those of the host compare again in the backward pass."""
+    monkeypatch.setattr(ranking_core, 'counting_waits', lambda *_: True)
+    for own, calls in ((False, 2), (True, 1)):
+        seen = []
+
+        def counted(self, *args, seen=seen, **kwargs):
+            seen.append(1)
+            return GIoULoss.forward(self, *args, **kwargs)
+
+        kind = type('Own', (GIoULoss,), dict(forward=counted))
+        if not own:
+            kind.__module__ = GIoULoss.__module__
+        head = build(DENSE['retina'](*LOSSES['alrp-giou']))
+        head.loss_bbox = kind()
+        instances, metas = truth((3, 2), head.num_classes)
+        total(head.loss_by_feat(*head(features(2)), instances, metas)).backward()
+        assert len(seen) == calls
 
 
 def waits_of(scene) -> list[str]:

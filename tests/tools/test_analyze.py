@@ -14,7 +14,7 @@ ALRP = dict(
     model__bbox_head__loss_cls=dict(_delete_=True, type='aLRPLoss'),
     model__bbox_head__loss_bbox=dict(_delete_=True, type='GIoULoss'),
     model__bbox_head__reg_decoded_bbox=True,
-    custom_hooks=[dict(type='SelfBalanceHook', log_interval=1)],
+    custom_hooks=[dict(type='SelfBalanceHook')],
     default_hooks__recorder=dict(type='LossRecorder', memory=True),
     train_cfg__val_interval=1,
 )

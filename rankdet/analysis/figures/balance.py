@@ -40,12 +40,13 @@ def balance(runs: Sequence[Run]) -> dict:
                 )
         for prefix in prefixes:
             names = [*PARTS, 'sb_weight']
+            ranked = [_ranked(log, prefix) for log in logs]
             columns = {
-                name: mean_series([_series(log, prefix + name) for log in logs]) for name in names
+                name: mean_series([_series(log, prefix + name) for log in ranked]) for name in names
             }
             steps = columns['aLRP']['steps']
             found = {name: column['mean'] for name, column in columns.items()}
-            products = [_product(log, prefix) for log in logs]
+            products = [_product(log, prefix) for log in ranked]
             found['balanced_loc'] = mean_series(products)['mean']
             head = prefix.rstrip('.')
             name = f'{label}, {head}' if head else label
@@ -57,6 +58,11 @@ def _prefixes(log: list[dict]) -> list[str]:
     """'' or, with several aLRP Losses, the heads: 'rpn_head.' and so on."""
     keys = dict.fromkeys(key for record in log for key in record)
     return [key.removesuffix('aLRP') for key in keys if key == 'aLRP' or key.endswith('.aLRP')]
+
+
+def _ranked(log: list[dict], prefix: str) -> list[dict]:
+    """Without the lines that saw no positive: those have a weight and nothing to draw beside it."""
+    return [record for record in log if f'{prefix}aLRP' in record]
 
 
 def _series(log: list[dict], key: str) -> dict[int, float]:
