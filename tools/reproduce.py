@@ -36,7 +36,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--configs', type=Path, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest='command', required=True)
 
-    listing = commands.add_parser('list', help='papers, tables, rows and their data')
+    listing = commands.add_parser(
+        'list',
+        help='papers, tables, rows and their data',
+        description='What there is, and what the tables have a result of. run goes by the results '
+        'in its own WORK_DIR alone, so that it measures anew what is only in a table.',
+    )
     listing.add_argument('target', nargs='?', default='all', help='table or folder (all)')
 
     show = commands.add_parser('show', help="the paper's numbers beside ours")
@@ -51,16 +56,17 @@ def parse_args() -> argparse.Namespace:
     )
     run.add_argument('targets', nargs='+', metavar='TABLE|ROW', help=TARGETS)
     run.add_argument('--gpus', type=int, help='processes on this node (default: the GPUs here)')
-    run.add_argument('--record', action='store_true', help='put results into metafile.yml')
+    run.add_argument('--record', action='store_true', help='put results into the tables')
     run.add_argument('--again', action='store_true', help='test anew what has a result')
     run.add_argument('--smoke', action='store_true', help='two iterations on tiny data, on a CPU')
     run.add_argument('--out', type=Path, help='record of --smoke (WORK_DIR/smoke.jsonl)')
 
     record = commands.add_parser(
         'record',
-        help='put a result into metafile.yml',
-        description='Put the result of a row into its metafile.yml: that of its last run, or the '
-        "numbers that a server gave for the last run's archive.",
+        help='put a result into the tables',
+        description='Put the result of a row into its metafile.yml and the README beside it: that '
+        "of its last run, or the numbers that a server gave, in percent, for the last run's "
+        'archive.',
     )
     record.add_argument('row', help='address of a row')
     record.add_argument('numbers', nargs='*', metavar='COLUMN=NUMBER', help="a server's numbers")
@@ -80,8 +86,10 @@ _RUN = """Train and test what is missing, after a check of the data.
     NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 python tools/reproduce.py run dr_loss --gpus 4
     python tools/reproduce.py run alrp_loss --smoke
 
-Rows that share a training share it here; the same command goes on after an interruption. With
-another batch than the config's the learning rate is scaled. Several nodes need one WORK_DIR.
+What has a result in WORK_DIR is not run again, whatever the tables say. Rows that share a training
+share it here; the same command goes on after an interruption. With another batch than the config's
+the learning rate is scaled, and a count of iterations with its steps. Several nodes need one
+WORK_DIR. With BACKBONES=none a training is another one, and has no place in a paper's table.
 """
 
 
@@ -124,14 +132,16 @@ def _run(args: argparse.Namespace, papers: list) -> int:
 
 
 def _train(args: argparse.Namespace, rows: list) -> int:
+    from rankdet.analysis.reproduce.commands import interrupted_by_sigterm
     from rankdet.analysis.reproduce.run import RunOptions, run_rows, summary
 
     options = RunOptions(_root(args), args.work_dir, args.gpus, args.record, args.again)
     try:
-        outcomes = run_rows(rows, options)
-    except KeyboardInterrupt:
+        with interrupted_by_sigterm():
+            outcomes = run_rows(rows, options)
+    except KeyboardInterrupt as stop:
         print('\ninterrupted; the same command goes on', file=sys.stderr)
-        return 130
+        return 128 + getattr(stop, 'number', signal.SIGINT)
     print(f'\n{summary(outcomes)}')
     return int(any(outcome.state == 'failed' for outcome in outcomes))
 

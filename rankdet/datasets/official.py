@@ -59,12 +59,14 @@ class CocoSplit(NamedTuple):
         folder: where their files are.
         annotations_archive: the archive that holds the file, or how it comes about.
         annotated: whether it has objects; a server keeps those of the others.
+        with_objects: how many of its images have any; None where nobody but the server knows.
     """
 
     images: int
     folder: str
     annotations_archive: str
     annotated: bool = True
+    with_objects: int | None = None
 
     @property
     def images_archive(self) -> str:
@@ -77,14 +79,14 @@ _SPLIT14 = (
     f'{_BOXES14} and {_BOXES17}'
 )
 COCO_SPLITS = {
-    'instances_train2017': CocoSplit(118287, 'train2017', _BOXES17),
-    'instances_val2017': CocoSplit(5000, 'val2017', _BOXES17),
+    'instances_train2017': CocoSplit(118287, 'train2017', _BOXES17, with_objects=117266),
+    'instances_val2017': CocoSplit(5000, 'val2017', _BOXES17, with_objects=4952),
     'image_info_test-dev2017': CocoSplit(20288, 'test2017', 'image_info_test2017.zip', False),
     'image_info_test2017': CocoSplit(40670, 'test2017', 'image_info_test2017.zip', False),
-    'instances_train2014': CocoSplit(82783, 'train2014', _BOXES14),
-    'instances_val2014': CocoSplit(40504, 'val2014', _BOXES14),
-    'instances_valminusminival2014': CocoSplit(35504, 'val2014', _SPLIT14),
-    'instances_minival2014': CocoSplit(5000, 'val2014', _SPLIT14),
+    'instances_train2014': CocoSplit(82783, 'train2014', _BOXES14, with_objects=82081),
+    'instances_val2014': CocoSplit(40504, 'val2014', _BOXES14, with_objects=40137),
+    'instances_valminusminival2014': CocoSplit(35504, 'val2014', _SPLIT14, with_objects=35185),
+    'instances_minival2014': CocoSplit(5000, 'val2014', _SPLIT14, with_objects=4952),
     'image_info_test-dev2015': CocoSplit(20288, 'test2015', 'image_info_test2015.zip', False),
     'image_info_test2015': CocoSplit(81434, 'test2015', 'image_info_test2015.zip', False),
 }

@@ -219,9 +219,9 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
         raise UserError(str(error)) from error
     except Exception as error:
         reason = re.split(r'\. |\n', str(error).strip())[0].rstrip('.')
+        why = f' ({reason})' if ' ' in reason else ''  # of junk, pickle says no more than a number
         raise UserError(
-            f'{path} is no readable checkpoint ({reason}): it was cut short or is another kind '
-            'of file'
+            f'{path} is no readable checkpoint{why}: it was cut short or is another kind of file'
         ) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} is no checkpoint: it holds a {type(checkpoint).__name__}')

@@ -16,10 +16,12 @@ a folder            read from there, under the name that the address ends in; no
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import logging
 import os
 import os.path as osp
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,7 @@ from .preflight import read_checkpoint
 BACKBONES = 'BACKBONES'
 RANDOM = 'none'
 _TIMEOUT = 10.0  # seconds, until an address counts as out of reach
+_HASH = re.compile(r'-([0-9a-f]{8,64})\.')  # at least as long as those that are published
 _NO_HEAD = (405, 501)  # what a server answers that is there, but only gives whole files
 
 
@@ -92,12 +95,31 @@ def prepare_backbones(cfg: Config, source: str | None = None) -> None:
     if source == RANDOM:
         start_at_random(cfg)
     for where, part in _starting_parts(cfg):
-        weights = _weights(where, part.init_cfg.checkpoint)
-        if source and weights.url:
-            part.init_cfg.checkpoint = str(_in_folder(weights, Path(source)))
-        else:
-            _check_reachable(weights)
+        if path := find_weights(_weights(where, part.init_cfg.checkpoint), source):
+            part.init_cfg.checkpoint = str(path)
     _warn_of_frozen_noise(cfg)
+
+
+def find_weights(weights: Weights, source: str | None = None) -> Path | None:
+    """The file in a folder that weights are read from; None where MMEngine finds them itself.
+
+    Args:
+        weights: of a config that does not start from random ones.
+        source: a folder, or None for downloading; default: ``BACKBONES``.
+
+    Raises:
+        UserError: they are nowhere to be had, or are no readable checkpoint.
+    """
+    source = source or os.environ.get(BACKBONES) or None
+    if source and weights.url:
+        return _in_folder(weights, Path(source))
+    _check_reachable(weights)
+    return None
+
+
+def starts_at_random(cfg: Config) -> bool:
+    """Whether ``BACKBONES=none`` takes the pretrained weights of a config away."""
+    return os.environ.get(BACKBONES) == RANDOM and any(True for _ in _starting_parts(cfg))
 
 
 def start_at_random(cfg: Config) -> None:
@@ -123,18 +145,38 @@ def start_at_random(cfg: Config) -> None:
 def download(weights: Weights, folder: str | Path) -> Path:
     """Download weights into a folder that ``BACKBONES`` may name; once.
 
+    Where the name of the file carries the beginning of its SHA-256, as torch's hub has it, the
+    bytes must have it too.
+
     Raises:
         UserError: they cannot be reached, or came broken.
     """
     path = Path(folder, weights.file)
-    if not path.exists() and weights.url:
+    named = _HASH.search(weights.file)
+    missing = not path.exists()
+    if missing and weights.url:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(weights.url, str(path))
         except OSError as error:
             raise UserError(f'{weights.url} cannot be downloaded: {_reason(error)}') from error
+    if named and not _sha256(path).startswith(named[1]):
+        if missing:  # nobody may take it for the weights
+            path.unlink()
+        raise UserError(
+            f'{path} is not what its name says: its SHA-256 does not begin with {named[1]}; '
+            f'{"" if missing else "delete it and "}download it again'
+        )
     read_checkpoint(str(path))
     return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _starting_parts(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
@@ -194,13 +236,17 @@ def _in_folder(weights: Weights, folder: Path) -> Path:
 
 def _check_reachable(weights: Weights) -> None:
     if weights.url is None:
-        if '://' not in weights.name and not osp.isfile(osp.expanduser(weights.name)):
+        if '://' in weights.name:
+            return
+        if not osp.isfile(path := osp.expanduser(weights.name)):
             raise UserError(
                 f'{weights.where} starts from the file {weights.name}, which does not exist. '
                 f'{_without(weights)}'
             )
+        read_checkpoint(path)
         return
     if weights.cached.is_file():
+        read_checkpoint(str(weights.cached))
         return
     try:
         request = urllib.request.Request(weights.url, method='HEAD')

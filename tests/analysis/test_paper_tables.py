@@ -87,7 +87,30 @@ def test_a_table_that_no_paper_has(paper):
 def test_a_page_tells_where_our_numbers_come_from(paper):
     page = format_tables(paper.tables)
     assert '### one/table-1: Deltas' in page and '### one/own: Own' in page
-    assert '0.25: command python tools/train.py config.py; seed 0; device 2 x A' in page
+    line = '0.25: command python tools/train.py config.py; seed 0; device 2 x A; commit abc; '
+    assert f'{line}date 2026-01-01; versions torch 2' in page
+
+
+def test_what_all_of_ours_share_is_said_once(paper):
+    other = OURS | dict(Command='python tools/train.py other.py', Seed=1)
+    results = {'one/table-1/quoted': other | dict(Versions={'torch': '2', 'mmdet': '3'})}
+    *_, one, two, last = format_tables([with_results(paper.tables[0], results)]).split('\n\n')
+    assert one == '0.25: command python tools/train.py config.py; seed 0; versions torch 2'
+    command = 'command python tools/train.py other.py'
+    assert two == f'a | b: {command}; seed 1; versions torch 2, mmdet 3'
+    assert last == 'All of them: device 2 x A; commit abc; date 2026-01-01'
+    page = format_tables([with_results(paper.tables[0], {'one/table-1/quoted': other})])
+    assert page.count('versions') == page.count('; versions torch 2') == 1
+
+
+def test_a_result_of_another_training_is_marked(paper):
+    marked = OURS | dict(Remark='from random weights')
+    table = with_results(paper.tables[0], {'one/table-1/0.25': marked})
+    assert '| 0.25 (ours from random weights) |' in markdown_table(table)
+    (first, _) = csv.DictReader(io.StringIO(format_tables([table], 'csv')))
+    assert first['label'] == '0.25 (ours from random weights)' and first['versions'] == 'torch 2'
+    (content,) = json.loads(format_tables([table], 'json'))
+    assert content['rows'][0]['provenance']['Remark'] == 'from random weights'
 
 
 def test_csv_and_json_say_the_same(paper):

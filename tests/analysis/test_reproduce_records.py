@@ -172,14 +172,17 @@ def test_the_commit_of_the_code(tmp_path):
 
     assert records.commit(tmp_path) == 'unknown'
     (tmp_path / 'configs/one').mkdir(parents=True)
-    for name in ('code.py', 'configs/one/metafile.yml'):
+    (tmp_path / 'docs/records').mkdir(parents=True)
+    recorded = ('configs/one/metafile.yml', 'configs/one/README.md', 'docs/records/smoke.jsonl')
+    for name in ('code.py', *recorded):
         (tmp_path / name).write_text('1')
     git('init')
     git('add', '.')
     git('commit', '-m', 'x')
     commit = records.commit(tmp_path)
     assert len(commit) == 12
-    (tmp_path / 'configs/one/metafile.yml').write_text('2')
+    for name in recorded:
+        (tmp_path / name).write_text('2')
     assert records.commit(tmp_path) == commit
     (tmp_path / 'code.py').write_text('2')
     assert records.commit(tmp_path) == f'{commit}-dirty'

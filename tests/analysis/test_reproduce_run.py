@@ -1,131 +1,27 @@
 """What is run for rows, in which order, and what is kept; the runs themselves are played."""
 
 import json
-import os
 import shutil
 import zipfile
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.fileio import dump
 
 import rankdet.plugin  # noqa: F401, before any import of MMDetection
 from rankdet.analysis.paper_tables import find_rows, read_papers
 from rankdet.analysis.reproduce import run as running
 from rankdet.analysis.reproduce.own_data import OWN_DATA
 from rankdet.analysis.reproduce.records import read_results
-from rankdet.analysis.reproduce.run import RunOptions, record_row, run_rows, summary
+from rankdet.analysis.reproduce.run import record_row, summary
+from rankdet.analysis.reproduce.show import format_tables
 from rankdet.analysis.reproduce.submit import pack
 from rankdet.datasets.tiny import make_tiny_coco
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import leaf_datasets
-from tests.engine import tiny
-from tests.engine.tiny import digits  # noqa: F401
-
-MODELS = [dict(Name=name, Config=f'configs/one/{name}.py') for name in ('net', 'dev', 'gone')]
-ROWS = [
-    dict(Name='plain', Model='net', Paper=dict(AP=50.0)),
-    {'Name': 'score', 'Model': 'net', 'Test Options': {'model.test_cfg.score_thr': 0.5}},
-    {'Name': 'delta', 'Model': 'net', 'Options': {'model.bbox_head.loss_cls.delta': 0.5}},
-    dict(Name='quoted', Paper=dict(AP=40.0)),
-]
-METRICS = {'coco/bbox_mAP': 0.412, 'coco/bbox_mAP_75': float('nan')}
-CELLS = dict(original=dict(AP=0.5, AP50=0.823, images=9), deepfool=dict(L2=16.43, fooled=3))
-CELLS |= dict(black=dict(AP=None, AP50=None))
-
-
-class Player:
-    """Leaves what tools/train.py and tools/test.py would leave."""
-
-    def __init__(self):
-        self.commands, self.variables, self.fails = [], [], lambda command: False
-
-    def __call__(self, command, variables):
-        self.commands.append(command)
-        self.variables.append(variables)
-        if self.fails(command):
-            return 3
-        if self.tool(command) == 'robustness':
-            folder = Path(command[command.index('--out-dir') + 1])
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / 'robustness.json').write_text(json.dumps([dict(name='net', cells=CELLS)]))
-            return 0
-        folder = Path(command[command.index('--work-dir') + 1])
-        overrides = (
-            command[command.index('--cfg-options') + 1 :] if '--cfg-options' in command else []
-        )
-        if 'train' in self.tool(command):
-            with zipfile.ZipFile(folder / 'epoch_2.pth', 'w') as file:
-                file.writestr('data', '')
-            return 0
-        for override in overrides:
-            if override.startswith('test_evaluator.outfile_prefix='):
-                prefix = Path(override.partition('=')[2])
-                prefix.parent.mkdir(parents=True)
-                row = dict(image_id=9, category_id=1, bbox=[1, 1, 5, 5], score=0.5)
-                Path(f'{prefix}.bbox.json').write_text(json.dumps([row]))
-        log = folder / str(len(self.commands)) / 'metrics.json'
-        log.parent.mkdir(parents=True)
-        log.write_text(json.dumps(METRICS))
-        return 0
-
-    @staticmethod
-    def tool(command):
-        return Path(command[1]).stem
-
-    @property
-    def tools(self):
-        return [self.tool(command) for command in self.commands]
-
-
-@pytest.fixture(autouse=True)
-def unformatted(monkeypatch):
-    """Configs written as they are: formatting them takes longer than everything else."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
-
-
-@pytest.fixture
-def root(digits, tmp_path, monkeypatch):  # noqa: F811
-    """A folder with configs; its table is one/t."""
-    monkeypatch.chdir(tmp_path)
-    for name in ('NNODES', 'NODE_RANK'):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(running.torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr('rankdet.analysis.reproduce.records.device', lambda count: f'{count} x A')
-    folder = tmp_path / 'configs' / 'one'
-    folder.mkdir(parents=True)
-    tiny.write(folder / 'net.py', digits)
-    tiny.write(folder / 'gone.py', shutil.copytree(digits, tmp_path / 'lost'))
-    write_metafile(folder, ROWS)
-    return tmp_path
-
-
-def write_metafile(folder, rows, **table):
-    table = dict(Name='t', Title='T', Columns=['AP', 'AP75'], Rows=rows) | table
-    dump(dict(Models=MODELS, Tables=[table]), str(folder / 'metafile.yml'), file_format='yml')
-
-
-@pytest.fixture
-def play(root):
-    """Run rows of the table, all unless they are named."""
-    player = Player()
-
-    def run(*names, **options):
-        rows = find_rows(read_papers(root / 'configs'), names or ['t'])
-        return run_rows(rows, RunOptions(root, Path('work'), **options), player)
-
-    run.player, run.root = player, root
-    return run
-
-
-def states(outcomes):
-    return {outcome.row.name: outcome.state for outcome in outcomes}
-
-
-def ours(root, name):
-    return find_rows(read_papers(root / 'configs'), [f't/{name}'])[0].ours
+from tests.analysis.played import ROWS, ours, states, write_metafile
 
 
 def test_a_table(play):
@@ -178,6 +74,19 @@ def test_a_result_with_its_provenance(play):
     found = ours(play.root, 'plain')
     assert found['Metrics'] == {'AP': 41.2} and found['Command'] == entry['command']
     assert ours(play.root, 'score') is None
+
+
+def test_a_recorded_result_is_in_the_readme_too(play):
+    readme = play.root / 'configs/one/README.md'
+    marks = ('<!-- tables -->\n\n', '\n\n<!-- end of tables -->')
+    readme.write_text(f'# One\n\n{marks[0]}old\\1{marks[1]}\n\nEnd\n')
+    play('t/plain')
+    assert 'old' in readme.read_text()
+    play('t/plain', record=True, again=True)
+    (table,) = read_papers(play.root / 'configs')[0].tables
+    shown = format_tables([table])
+    assert readme.read_text() == f'# One\n\n{marks[0]}{shown}{marks[1]}\n\nEnd\n'
+    assert '41.2 (-8.8)' in shown
 
 
 def test_what_is_there_is_not_done_again(play):
@@ -249,7 +158,7 @@ def test_a_row_of_perturbed_images(play, monkeypatch):
     assert f' && {tested} ' in entry['command']
 
 
-def test_a_run_makes_the_data_that_are_its_own(play, monkeypatch):
+def test_a_run_makes_the_data_that_are_its_own(play, monkeypatch, capsys):
     monkeypatch.setitem(OWN_DATA, 'scenes', dict(num_train=3, num_val=2, size=96))
     config = Config.fromfile(play.root / 'configs/one/net.py')
     for mode in ('train', 'val', 'test'):
@@ -263,6 +172,7 @@ def test_a_run_makes_the_data_that_are_its_own(play, monkeypatch):
     write_metafile(play.root / 'configs/one', ROWS[:1], Data='scenes')
     assert states(play()) == dict(plain='measured')
     assert len(list(Path('made/digits/train').iterdir())) == 3
+    assert capsys.readouterr().out.count('making the scenes of scenes in made/digits\n') == 1
     monkeypatch.setitem(OWN_DATA, 'scenes', dict(num_train=4, num_val=2, size=96))
     (outcome,) = play(again=True)
     assert outcome.state == 'failed' and 'other options' in outcome.text
@@ -308,7 +218,13 @@ def test_several_processes(play, gpus, batch, base, scaled):
 def test_several_nodes(play, monkeypatch):
     monkeypatch.setenv('NNODES', '2')
     play('t/plain', gpus=2)
-    assert read_results(Path('work/results.jsonl'))['one/t/plain']['device'] == '4 x A'
+    entry = read_results(Path('work/results.jsonl'))['one/t/plain']
+    assert entry['device'] == '4 x A'
+    commands = entry['command'].split(' && ')
+    assert [command.split()[:3] for command in commands] == [
+        ['NNODES=2', 'bash', 'tools/dist_train.sh'],
+        ['NNODES=2', 'bash', 'tools/dist_test.sh'],
+    ]
     assert '--auto-scale-lr' not in play.player.commands[0]  # 2 nodes x 2 processes x 2 images
     monkeypatch.setenv('NODE_RANK', '1')
     before = Path('work/results.jsonl').read_text()
@@ -329,19 +245,12 @@ def test_a_learning_rate_needs_its_batch(play):
 
 @pytest.mark.parametrize('there, gpus', [(0, 0), (2, 3), (2, 0)])
 def test_more_processes_than_gpus(play, monkeypatch, there, gpus):
-    monkeypatch.setattr(running.torch.cuda, 'is_available', lambda: there > 0)
-    monkeypatch.setattr(running.torch.cuda, 'device_count', lambda: there)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: there)
     cfg = Config.fromfile(play.root / 'configs/one/net.py')
     with pytest.raises(UserError, match=f'--gpus .* got {gpus}'):
         running.processes(cfg, gpus)
     assert running.processes(cfg, None) == max(1, there)
-
-
-def test_a_command_as_a_process(tmp_path, monkeypatch, capfd):
-    code = 'import os, sys; print(os.environ["RANKDET_A"]); sys.exit(5)'
-    assert running.run_command([os.sys.executable, '-c', code], {'RANKDET_A': 'x y'}) == 5
-    out = capfd.readouterr().out
-    assert out.startswith('\n$ RANKDET_A=x y ') and out.endswith('x y\n')
 
 
 # --- test sets of a server -------------------------------------------------------------------
@@ -390,6 +299,25 @@ def test_results_for_a_server(withheld):
     assert found['Metrics'] == {'AP': 41.5} and 'COCO_TEST=test-dev python' in found['Command']
     (outcome,) = withheld('t/dev')
     assert outcome.state == 'measured' and withheld.player.tools == ['train', 'test']
+
+
+def test_numbers_of_a_server_given_twice(withheld):
+    withheld('t/dev')
+    (row,) = find_rows(read_papers(withheld.root / 'configs'), ['t/dev'])
+    for number in (41.4, 41.5):
+        record_row(row, [f'AP={number}'], withheld.root, Path('work'))
+    found = ours(withheld.root, 'dev')
+    assert found['Metrics'] == {'AP': 41.5}
+    assert found['Command'].count('measured by the server') == 1
+
+
+def test_fractions_of_a_server(withheld):
+    withheld('t/dev')
+    (row,) = find_rows(read_papers(withheld.root / 'configs'), ['t/dev'])
+    with pytest.raises(UserError, match=r'^AP=0.417 AP75=0.45: .* in percent, e\.g\. 41\.7'):
+        record_row(row, ['AP=0.417', 'AP75=0.45'], withheld.root, Path('work'))
+    record_row(row, ['AP=41.7', 'AP75=0.9'], withheld.root, Path('work'))
+    assert ours(withheld.root, 'dev')['Metrics'] == {'AP': 41.7, 'AP75': 0.9}
 
 
 def test_results_on_other_images_than_the_server_s_are_refused(withheld, monkeypatch):

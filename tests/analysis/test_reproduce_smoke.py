@@ -119,7 +119,11 @@ def test_what_is_recorded(small):
         (dict(columns=('AP', 'oLRP')), 'one/t/a: the test measures no oLRP'),
         (dict(tta=True), 'has no tta_pipeline'),
         (dict(options={'model.bbox_head.loss_cls.delta': -1.0}), 'delta'),
-        (dict(options={'optim_wrapper.optimizer.lr': 1e38}), 'finite'),
+        (dict(options={'optim_wrapper.optimizer.lr': 1e38}), 'auto_scale_lr.base_batch_size'),
+        (
+            dict(options={'auto_scale_lr.base_batch_size': 8, 'optim_wrapper.optimizer.lr': 1e38}),
+            'finite',
+        ),
         (dict(options={'model.bbox_head.loss_bbox.loss_weight': 0.0}), None),
         (dict(test_options={'model.bbox_head.num_classes': 3}), '10'),
     ],

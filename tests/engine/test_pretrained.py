@@ -1,5 +1,6 @@
 """Where a backbone's weights come from, on files and addresses of this machine alone."""
 
+import hashlib
 import http.server
 import logging
 import threading
@@ -130,6 +131,14 @@ def test_a_file_that_was_cut_short(tmp_path):
         prepare_backbones(config(), str(tmp_path))
 
 
+def test_a_file_of_junk(tmp_path):
+    (tmp_path / FILE).write_bytes(b'\xdejunk')
+    with pytest.raises(UserError, match=f'{FILE} is no readable checkpoint: it was cut short'):
+        prepare_backbones(config(), str(tmp_path))
+    with pytest.raises(UserError, match='no readable checkpoint'):
+        prepare_backbones(config(str(tmp_path / FILE)))
+
+
 def test_a_file_in_the_config_is_not_looked_up_elsewhere(tmp_path):
     save(tmp_path / 'own.pth')
     cfg = config(str(tmp_path / 'own.pth'))
@@ -156,6 +165,9 @@ def test_a_cached_download_needs_no_network(tmp_path):
     cfg = config(NOWHERE)
     prepare_backbones(cfg)
     assert cfg.model.backbone.init_cfg.checkpoint == NOWHERE
+    (tmp_path / 'hub' / 'checkpoints' / 'weights-0.pth').write_bytes(b'\xdejunk')
+    with pytest.raises(UserError, match='no readable checkpoint'):
+        prepare_backbones(cfg)
 
 
 @pytest.fixture
@@ -187,6 +199,23 @@ def test_download_then_train_without_network(server, tmp_path):
     with pytest.raises(UserError, match=r'cannot be downloaded: .*404'):
         download(weights._replace(url=f'{server}/missing.pth', file='missing.pth'), tmp_path)
     assert not (tmp_path / 'missing.pth').exists()
+
+
+def test_a_download_that_is_not_what_its_name_says(server, tmp_path):
+    served = tmp_path / 'served'
+    digest = hashlib.sha256((served / 'small-1.pth').read_bytes()).hexdigest()[:8]
+    for name in (f'net-{digest}.pth', 'net-0123abcd.pth'):
+        (served / name).write_bytes((served / 'small-1.pth').read_bytes())
+    [good] = pretrained_weights(config(f'{server}/net-{digest}.pth'))
+    assert download(good, tmp_path / 'new').name == good.file
+    [bad] = pretrained_weights(config(f'{server}/net-0123abcd.pth'))
+    with pytest.raises(UserError, match=r'SHA-256 does not begin with 0123abcd; download it again'):
+        download(bad, tmp_path / 'new')
+    assert not (tmp_path / 'new' / bad.file).exists()
+    save(tmp_path / 'new' / bad.file)  # somebody's: refused, and left alone
+    with pytest.raises(UserError, match='delete it and download it again'):
+        download(bad, tmp_path / 'new')
+    assert (tmp_path / 'new' / bad.file).exists()
 
 
 # --- random weights ----------------------------------------------------------------------------

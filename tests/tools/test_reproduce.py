@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import signal
+import time
 
 import pytest
 from mmengine.fileio import dump, load
@@ -28,7 +31,7 @@ def unformatted(monkeypatch):
 @pytest.fixture
 def configs(digits, tmp_path, monkeypatch):  # noqa: F811
     """configs/digits with a metafile beside it, and the tools."""
-    for name in ('NNODES', 'NODE_RANK'):
+    for name in ('NNODES', 'NODE_RANK', 'BACKBONES'):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / 'configs' / 'digits'
     folder.mkdir(parents=True)
@@ -109,6 +112,16 @@ def test_an_interruption(reproduce, monkeypatch):
     monkeypatch.setattr('rankdet.analysis.reproduce.run.run_command', interrupt)
     done = reproduce('run', 'digits')
     assert done.status == 130 and done.err.strip() == 'interrupted; the same command goes on'
+
+
+def test_a_schedulers_end(reproduce, monkeypatch):
+    def end(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr('rankdet.analysis.reproduce.run.run_command', end)
+    done = reproduce('run', 'digits')
+    assert done.status == 143 and done.err.strip() == 'interrupted; the same command goes on'
 
 
 def test_what_there_is(reproduce):

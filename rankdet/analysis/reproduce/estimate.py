@@ -29,6 +29,7 @@ from rankdet.datasets.official import COCO_SPLITS, VOC_SPLITS
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import leaf_datasets
 
+from .batch import check_learning_rate, written_for
 from .own_data import OWN_DATA
 from .plan import Training, environment, plan
 from .records import cpu_name
@@ -46,7 +47,7 @@ class Estimate:
         row: Its address.
         device: Where it was timed.
         gpus, batch: Processes of the config, and images on each of them.
-        images_per_epoch: Training images, those without objects included.
+        images_per_epoch: Training images; those without objects count where they are trained on.
         iterations, images: Of the whole training.
         seconds: Of one iteration of one process.
         extrapolated: Batches that were timed, where they are not the config's.
@@ -89,17 +90,16 @@ def estimate(row: Row, root: Path, *, repeats: int = 2) -> Estimate:
     (training,) = plan([row])
     with tempfile.TemporaryDirectory(prefix='rankdet-estimate-') as place:
         cfg = training.load(root, Path(place, 'run'))
-        batch, count = cfg.train_dataloader.batch_size, training_images(cfg)
-        count = OWN_DATA[row.data]['num_train'] if row.data in OWN_DATA else count
-        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or batch
-        gpus = max(1, base // batch)
+        check_learning_rate(training, cfg)
+        batch, gpus = cfg.train_dataloader.batch_size, written_for(cfg)
+        count = OWN_DATA[row.data]['num_train'] if row.data in OWN_DATA else training_images(cfg)
         gpu = torch.cuda.is_available()
         batches = [batch] if gpu else [1, 2] if batch > 1 else [1]
         variables = make_tiny_data(Path(place, 'data'), max(4, *batches))
         with environment(variables), _quiet():
             timed = dict(_time(training, root, Path(place, 'run'), batches, repeats))
     seconds, memory = (_line(timed, which, batch) for which in (0, 1))
-    iterations = _iterations(cfg, gpus * batch, count)
+    iterations = count_iterations(cfg, gpus * batch, count)
     hours = None if iterations is None else iterations * seconds / 3600
     return Estimate(
         row=row.address,
@@ -139,7 +139,11 @@ def as_text(found: Estimate, style: str = 'text') -> str:
 
 
 def training_images(cfg: Config) -> int | None:
-    """How many images the training lists have: the official ones, or those of the file itself."""
+    """How many images are trained on: those of the official lists, or of the file itself.
+
+    Without those that have no objects, where the config leaves them out. Images that it leaves out
+    because they are small count.
+    """
     numbers = [_listed(dataset) for dataset in leaf_datasets(cfg.train_dataloader.dataset)]
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) else None
@@ -148,13 +152,21 @@ def training_images(cfg: Config) -> int | None:
 def _listed(dataset) -> int | None:
     path = Path(osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or ''))
     stem = path.stem
-    voc = VOC_SPLITS.get((path.parent.name, stem.removeprefix('instances_')))
-    if official := voc or COCO_SPLITS.get(stem):
-        return official.images
-    return len(json.loads(path.read_text())['images']) if path.is_file() else None
+    some = bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
+    if voc := VOC_SPLITS.get((path.parent.name, stem.removeprefix('instances_'))):
+        return voc.images  # each has objects
+    if coco := COCO_SPLITS.get(stem):
+        return coco.with_objects if some else coco.images
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    images = {image['id'] for image in content['images']}
+    used = {annotation['image_id'] for annotation in content['annotations']}
+    return len(images & used) if some else len(images)
 
 
-def _iterations(cfg: Config, batch: int, images: int | None) -> int | None:
+def count_iterations(cfg: Config, batch: int, images: int | None) -> int | None:
+    """Iterations of a training by so many images at once, of so many an epoch."""
     if 'max_epochs' not in cfg.train_cfg:
         return cfg.train_cfg.max_iters
     return None if images is None else cfg.train_cfg.max_epochs * math.ceil(images / batch)

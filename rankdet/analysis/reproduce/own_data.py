@@ -25,4 +25,6 @@ def make_own_data(name: str | None, cfg: Config) -> None:
         return
     loaders = [cfg[f'{mode}_dataloader'].dataset for mode in ('train', 'val', 'test')]
     for place in {dataset.data_root for loader in loaders for dataset in leaf_datasets(loader)}:
+        if not os.path.exists(place):
+            print(f'making the scenes of {name} in {place}', flush=True)
         make_digits(place, **OWN_DATA[name], workers=os.cpu_count() or 1)

@@ -18,6 +18,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from rankdet.analysis.paper_tables import Row
 from rankdet.engine import launch
 from rankdet.engine.checkpoints import is_complete
+from rankdet.engine.pretrained import starts_at_random
 
 #: What says how a detector is trained, and tested, wherever the data lie.
 _TRAINING = (
@@ -88,16 +89,22 @@ def as_arguments(options: Mapping[str, Any], where: str = 'options') -> list[str
     arguments = []
     for key, value in _leaves(options):
         argument = f'{key}={_written(value)}'
-        parsed = argparse.Namespace()
         try:
-            DictAction([], 'options')(None, parsed, [argument])
-            same = parsed.options == {key: value}
+            same = parsed([argument]) == {key: value}
         except (AssertionError, ValueError):
             same = False
         if not same:
             raise ValueError(f'{where}: {key} = {value!r} cannot be given as --cfg-options')
         arguments.append(argument)
     return arguments
+
+
+def parsed(arguments: list[str]) -> dict[str, Any]:
+    """What ``--cfg-options`` makes of these arguments."""
+    found = argparse.Namespace(options={})
+    if arguments:
+        DictAction([], 'options')(None, found, arguments)
+    return found.options
 
 
 def load_config(path: Path, options: Iterable[str], work_dir: Path) -> Config:
@@ -123,6 +130,8 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 def fingerprint(cfg: Config, *, test: bool = False) -> str:
     """A short digest of how a config trains and, on request, tests; not of where the data lie."""
     content = {key: _essence(cfg.get(key), test) for key in (*_TRAINING, *(_TEST if test else ()))}
+    if starts_at_random(cfg):
+        content['backbones'] = 'random'
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

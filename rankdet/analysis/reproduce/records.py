@@ -62,6 +62,7 @@ def write_whole(path: Path, text: str) -> None:
 def as_ours(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a metafile's ``Ours`` has of a result."""
     keys = ('metrics', 'command', 'seed', 'device', 'commit', 'date', 'versions')
+    keys += ('remark',) if 'remark' in entry else ()
     return {key.capitalize(): entry[key] for key in keys}
 
 
@@ -78,7 +79,8 @@ def provenance(root: Path, gpus: int) -> dict[str, Any]:
 def commit(root: Path) -> str:
     """The commit of the code, marked where files differ from it.
 
-    Metafiles do not count: recording a result changes them, and no result depends on them.
+    Records, metafiles and the READMEs beside them do not count: recording a result changes them,
+    and no result depends on them.
     """
 
     def git(*arguments: str) -> str | None:
@@ -91,7 +93,9 @@ def commit(root: Path) -> str:
         found = git('rev-parse', '--short=12', 'HEAD')
         if found is None:
             return 'unknown'
-        changed = git('status', '--porcelain', '--', '.', ':(exclude)configs/*/metafile.yml')
+        recorded = ('configs/*/metafile.yml', 'configs/*/README.md', 'docs/records')
+        others = [f':(exclude){path}' for path in recorded]
+        changed = git('status', '--porcelain', '--', '.', *others)
     except FileNotFoundError:  # no git
         return 'unknown'
     return f'{found}-dirty' if changed else found

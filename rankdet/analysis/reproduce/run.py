@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
-from rankdet.analysis.data_check import check_config
-from rankdet.analysis.paper_tables import METAFILE, Row
+from rankdet.analysis.paper_tables import Row
 from rankdet.engine.errors import UserError, explain
-from rankdet.engine.preflight import check_data, leaf_datasets
+from rankdet.engine.pretrained import BACKBONES, RANDOM, starts_at_random
 
+from .batch import as_many_images, check_learning_rate, needs_scaling, processes
+from .checks import Checks
 from .columns import table_values
-from .own_data import make_own_data
+from .commands import Start, first_node, locked, nodes, run_command, shown, tool_command
 from .perturbed import read_metrics
 from .plan import (
     Training,
@@ -28,24 +26,18 @@ from .plan import (
     fingerprint,
     last_checkpoint,
     load_config,
+    parsed,
     plan,
     test_folder,
     test_options,
 )
-from .records import (
-    RESULTS,
-    append_result,
-    as_ours,
-    provenance,
-    read_results,
-    write_ours,
-    write_whole,
-)
+from .recording import record, record_given
+from .records import RESULTS, append_result, provenance, read_results, write_whole
 from .submit import pack
 
 _QUOTED = 'a number of the paper alone; there is nothing to train'
-#: Starts a command with environment variables beside the present ones; returns its exit status.
-Start = Callable[[list[str], Mapping[str, str]], int]
+_FACTS = 'training.json'
+_FROM_RANDOM = 'from random weights'
 
 
 @dataclass(frozen=True)
@@ -77,19 +69,6 @@ class Outcome:
     text: str
 
 
-def run_command(command: list[str], variables: Mapping[str, str]) -> int:
-    """Run a command beside this process, which an interruption ends too."""
-    print(f'\n$ {" ".join([*(f"{k}={v}" for k, v in variables.items()), shlex.join(command)])}')
-    sys.stdout.flush()
-    known = os.environ | {'PYTHON': sys.executable} | dict(variables)
-    process = subprocess.Popen(command, env=known)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # it got the signal as well: let it end in order
-        process.wait()
-        raise
-
-
 def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = None) -> list[Outcome]:
     """Check the data of rows, then train and test what is missing; go on where one fails.
 
@@ -111,30 +90,23 @@ def run_rows(rows: Iterable[Row], options: RunOptions, start: Start | None = Non
     rows, start = list(rows), start or run_command
     outcomes = [Outcome(row, 'quoted', _QUOTED) for row in rows if not row.config]
     trainings = []
-    checked: dict[tuple, str] = {}
+    checks = Checks(options.root, options.work_dir)
     for training in plan(rows):
         missing, done = _missing(training, options)
         outcomes += done
         try:
             if missing:
-                _check_learning_rate(training)
-                _check_data(training, options, checked)
-                trainings.append((training, missing))
+                trainings.append((training, missing, _checked(training, options, checks)))
         except Exception as error:
             outcomes += [_failure(row, error) for row in missing]
-    for number, (training, missing) in enumerate(trainings, 1):
+    for number, (training, missing, cfg) in enumerate(trainings, 1):
         print(f'\n== {number}/{len(trainings)}  {training.name}', flush=True)
         try:
-            checkpoint = _train(training, options, start)
+            with locked(Path(cfg.work_dir)):
+                checkpoint = _train(training, cfg, options, start)
+                outcomes += _tests(training, missing, checkpoint, options, start)
         except Exception as error:
             outcomes += [_failure(row, error) for row in missing]
-            continue
-        tests: dict[tuple, dict] = {}
-        for row in missing:
-            try:
-                outcomes.append(_test(training, row, checkpoint, options, start, tests))
-            except Exception as error:
-                outcomes.append(_failure(row, error))
     order = {row.address: place for place, row in enumerate(rows)}
     return sorted(outcomes, key=lambda outcome: order[outcome.row.address])
 
@@ -151,43 +123,6 @@ def summary(outcomes: Iterable[Outcome]) -> str:
 def results_file(work_dir: Path) -> Path:
     """Where :func:`run_rows` leaves results."""
     return work_dir / RESULTS
-
-
-def processes(cfg: Config, gpus: int | None) -> int:
-    """Processes on this node, see :class:`RunOptions`.
-
-    Raises:
-        UserError: There are fewer GPUs.
-    """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus is None:
-        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or 1
-        return max(1, min(there, base // cfg.train_dataloader.batch_size))
-    if gpus < 1 or (there and gpus > there):
-        raise UserError(f'--gpus must be from 1 to the {there or "number of"} GPUs, got {gpus}')
-    return gpus
-
-
-def needs_scaling(cfg: Config, world: int) -> bool:
-    """Whether the batch of all processes is not the one that the learning rate is meant for.
-
-    Raises:
-        UserError: It is not known.
-    """
-    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    if not base:
-        raise UserError(f'{cfg.filename} does not say auto_scale_lr = dict(base_batch_size=...)')
-    return world * cfg.train_dataloader.batch_size != base
-
-
-def _check_learning_rate(training: Training) -> None:
-    """A learning rate of the row's own belongs to a batch that the config does not know."""
-    keys = {option.partition('=')[0] for option in training.options}
-    if 'optim_wrapper.optimizer.lr' in keys and 'auto_scale_lr.base_batch_size' not in keys:
-        raise UserError(
-            f'Options of {training.rows[0].address} set optim_wrapper.optimizer.lr; they must say '
-            'in auto_scale_lr.base_batch_size which batch it is for'
-        )
 
 
 def _missing(training: Training, options: RunOptions) -> tuple[list[Row], list[Outcome]]:
@@ -214,71 +149,98 @@ def _digest(row: Row, options: RunOptions) -> str:
         return fingerprint(cfg, test=True)
 
 
-def _check_data(training: Training, options: RunOptions, checked: dict[tuple, str]) -> None:
-    """Stop before anything is trained that cannot be trained, or tested afterwards."""
-    for row in training.rows:
-        with environment(row.test_env):
-            cfg = load_config(_config_file(row, options), test_options(row), options.work_dir)
-            places = tuple(
-                f'{dataset.get("data_root")} {dataset.get("ann_file")}'
-                for mode in ('train', 'val', 'test')
-                for dataset in leaf_datasets(cfg[f'{mode}_dataloader'].dataset)
+def _checked(training: Training, options: RunOptions, checks: Checks) -> Config:
+    """The config of a training that nothing stands in the way of, with the folder of its files."""
+    cfg = training.load(options.root, options.work_dir / training.name)
+    if starts_at_random(cfg):  # another training than the config's, in a folder of its own
+        cfg.work_dir += '_random'
+        if options.record:
+            raise UserError(
+                f'{BACKBONES}={RANDOM} trains {training.rows[0].address} {_FROM_RANDOM}, which its '
+                'table does not; leave out --record'
             )
-            if places not in checked:
-                print(f'checking the data of {row.address}', flush=True)
-                make_own_data(row.data, cfg)
-                report = check_config(_config_file(row, options))
-                for problem in report.problems:
-                    print(problem)
-                stops = [str(problem) for problem in report.problems if problem.stops]
-                more = f' (and {len(stops) - 1} more above)' if len(stops) > 1 else ''
-                checked[places] = stops[0].removeprefix('error: ') + more if stops else ''
-        if checked[places]:
-            raise UserError(checked[places])
-        with environment(row.test_env):
-            check_data(cfg, ('train', 'val', 'test'))
-        if row.tta and 'tta_pipeline' not in cfg:
-            raise UserError(f'{row.config} has no tta_pipeline, which {row.address} is tested by')
+    check_learning_rate(training, cfg)
+    checks.check_data(training)
+    facts = _facts(cfg)
+    if not (facts and last_checkpoint(_with_schedule(cfg, facts['schedule']))):
+        checks.check_weights(cfg)
+    return cfg
 
 
-def _train(training: Training, options: RunOptions, start: Start) -> Path:
+def _facts(cfg: Config) -> dict | None:
+    """What is known of a training that has begun."""
+    file = Path(cfg.work_dir, _FACTS)
+    return dict(schedule=[]) | json.loads(file.read_text()) if file.is_file() else None
+
+
+def _with_schedule(cfg: Config, schedule: list[str]) -> Config:
+    cfg = deepcopy(cfg)
+    cfg.merge_from_dict(parsed(schedule))
+    return cfg
+
+
+def _train(training: Training, cfg: Config, options: RunOptions, start: Start) -> Path:
     """Train to the end, or go on from the newest checkpoint; returns the last one."""
-    work_dir = options.work_dir / training.name
-    cfg = training.load(options.root, work_dir)
+    work_dir = Path(cfg.work_dir)
     gpus = processes(cfg, options.gpus)
-    nodes = int(os.environ.get('NNODES', 1))
-    facts_file, digest = work_dir / 'training.json', fingerprint(cfg)
-    facts = json.loads(facts_file.read_text()) if facts_file.is_file() else None
+    facts, digest = _facts(cfg), fingerprint(cfg)
     if facts and facts['digest'] != digest:
         raise UserError(
             f'{work_dir} holds a training by another version of {training.config}; move it away '
             'or take another --work-dir'
         )
-    if (checkpoint := last_checkpoint(cfg)) and facts:
+    if facts and (checkpoint := last_checkpoint(_with_schedule(cfg, facts['schedule']))):
         return checkpoint
-    scaled = needs_scaling(cfg, gpus * nodes)
+    world = gpus * nodes()
+    scaled, schedule = needs_scaling(cfg, world), as_many_images(cfg, world)
+    if facts and facts['schedule'] != schedule:
+        last = facts['parts'][-1]
+        raise UserError(
+            f'{work_dir} holds a training on {last["nodes"]} x {last["gpus"]} processes, whose '
+            'count of iterations depends on them; go on with as many, or take another --work-dir'
+        )
+    if schedule:
+        print(f'another batch than the config is for: {" ".join(schedule)}')
     arguments = ['--work-dir', str(work_dir), '--resume', *(['--auto-scale-lr'] if scaled else [])]
-    command = _command('train', options, gpus, [str(options.root / training.config)], arguments)
-    command += ['--cfg-options', *training.options] if training.options else []
-    if _first_node():
+    what = [str(options.root / training.config)]
+    command = tool_command('train', options.root, gpus, what, arguments)
+    if overrides := [*training.options, *schedule]:
+        command += ['--cfg-options', *overrides]
+    random = starts_at_random(cfg)
+    if first_node():
         parts = (facts or {}).get('parts', [])
         parts.append(
             dict(
-                command=_shown(command, options),
+                command=shown(command, options.root, {BACKBONES: RANDOM} if random else {}),
                 gpus=gpus,
-                nodes=nodes,
+                nodes=nodes(),
                 scaled_lr=scaled,
-                **provenance(options.root, gpus * nodes),
+                **provenance(options.root, world),
             )
         )
-        work_dir.mkdir(parents=True, exist_ok=True)
         seed = (cfg.get('randomness') or {}).get('seed')
-        write_whole(facts_file, json.dumps(dict(digest=digest, seed=seed, parts=parts), indent=1))
+        facts = dict(digest=digest, seed=seed, schedule=schedule, parts=parts)
+        facts |= dict(remark=_FROM_RANDOM) if random else {}
+        work_dir.mkdir(parents=True, exist_ok=True)
+        write_whole(work_dir / _FACTS, json.dumps(facts, indent=1))
     if status := start(command, {}):
         raise UserError(f'training ended with status {status}; the lines above say why')
-    if not (checkpoint := last_checkpoint(cfg)):
+    if not (checkpoint := last_checkpoint(_with_schedule(cfg, schedule))):
         raise UserError(f'training ended without its last checkpoint in {work_dir}')
     return checkpoint
+
+
+def _tests(
+    training: Training, rows: Iterable[Row], checkpoint: Path, options: RunOptions, start: Start
+) -> list[Outcome]:
+    outcomes = []
+    tests: dict[tuple, dict] = {}
+    for row in rows:
+        try:
+            outcomes.append(_test(training, row, checkpoint, options, start, tests))
+        except Exception as error:
+            outcomes.append(_failure(row, error))
+    return outcomes
 
 
 def _test(
@@ -293,7 +255,7 @@ def _test(
     key = (row.tool, test_options(row), tuple(row.test_env.items()), row.tta)
     if row.withheld or key not in tests:
         tests[key] = _measure(training, row, checkpoint, options, start)
-    if not _first_node():
+    if not first_node():
         return Outcome(row, 'measured', 'recorded by the first node')
     entry = dict(row=row.address, metrics={}) | tests[key]
     if not row.withheld:
@@ -321,27 +283,27 @@ def _measure(
     what = [str(options.root / training.config), str(checkpoint)]
     if row.tool == 'test':
         arguments = ['--work-dir', str(folder), *(['--tta'] if row.tta else [])]
-        command = _command('test', options, processes(cfg, options.gpus), what, arguments)
+        command = tool_command('test', options.root, processes(cfg, options.gpus), what, arguments)
     else:  # one process
         tool = options.root / 'tools' / f'{row.tool}.py'
         command = [sys.executable, str(tool), *what, '--out-dir', str(folder)]
     command += ['--cfg-options', *overrides] if overrides else []
     begun = set(folder.glob('*/*.json'))
-    runs_here = row.tool == 'test' or _first_node()
+    runs_here = row.tool == 'test' or first_node()
     if runs_here and (status := start(command, row.test_env)):
         raise UserError(f'the test ended with status {status}; the lines above say why')
-    if not _first_node():
+    if not first_node():
         return {}
-    facts = json.loads((checkpoint.parent / 'training.json').read_text())
+    facts = json.loads((checkpoint.parent / _FACTS).read_text())
     last = facts['parts'][-1]
-    variables = [f'{name}={value}' for name, value in row.test_env.items()]
     entry = dict(
-        command=f'{last["command"]} && {" ".join([*variables, _shown(command, options)])}',
+        command=f'{last["command"]} && {shown(command, options.root, row.test_env)}',
         seed=facts['seed'],
         **{key: last[key] for key in ('device', 'commit', 'date', 'versions')},
         scaled_lr=last['scaled_lr'],
         training=facts['parts'],
         digest=_digest(row, options),
+        **{key: facts[key] for key in ('remark',) if key in facts},
     )
     if row.withheld:
         return entry | dict(archive=str(pack(cfg, detections, row.address)))
@@ -349,74 +311,9 @@ def _measure(
     return entry | dict(all_metrics=_finite(found))
 
 
-def record(row: Row, entry: Mapping, root: Path) -> None:
-    """Put a result into the metafile of its row."""
-    write_ours(root / 'configs' / row.folder / METAFILE, row, as_ours(entry))
-
-
 def record_row(row: Row, numbers: Iterable[str], root: Path, work_dir: Path) -> str:
-    """Put the result of a row's last run into its metafile.
-
-    Args:
-        row: The row.
-        numbers: What a server measured, ``column=number`` in the table's units; nothing takes
-            what the run itself measured.
-        root: Folder that holds ``configs/``.
-        work_dir: Where the run left its result.
-
-    Returns:
-        str: What was recorded.
-
-    Raises:
-        UserError: There is no run, or the numbers are not those that it waits for.
-    """
-    entry = read_results(results_file(work_dir)).get(row.address)
-    if not entry:
-        raise UserError(f'{row.address} was not run in {work_dir}; no number stands without a run')
-    given = _numbers(numbers, row)
-    if given and 'archive' not in entry:
-        raise UserError(f'{row.address} is measured by its run; give no numbers')
-    if given:
-        entry = entry | dict(metrics=given, command=f'{entry["command"]}; measured by the server')
-        append_result(results_file(work_dir), entry)
-    if not entry['metrics']:
-        raise UserError(f'{row.address} waits for the numbers of the server: COLUMN=NUMBER')
-    record(row, entry, root)
-    return _outcome(row, entry).text
-
-
-def _numbers(given: Iterable[str], row: Row) -> dict[str, float]:
-    found = {}
-    for text in given:
-        column, _, number = text.partition('=')
-        try:
-            found[column] = float(number)
-        except ValueError:
-            raise UserError(f'expected COLUMN=NUMBER, got {text}') from None
-        if column not in row.columns or not 0 <= found[column] <= 100:
-            columns = ', '.join(row.columns)
-            raise UserError(f'{text}: a column is one of {columns}, a number from 0 to 100')
-    return found
-
-
-def _command(
-    tool: str, options: RunOptions, gpus: int, what: list[str], arguments: list[str]
-) -> list[str]:
-    tools = options.root / 'tools'
-    if gpus * int(os.environ.get('NNODES', 1)) == 1:
-        return [sys.executable, str(tools / f'{tool}.py'), *what, *arguments]
-    return ['bash', str(tools / f'dist_{tool}.sh'), *what, str(gpus), *arguments]
-
-
-def _first_node() -> bool:
-    return os.environ.get('NODE_RANK', '0') == '0'
-
-
-def _shown(command: list[str], options: RunOptions) -> str:
-    """A command as a user types it in the folder of the code."""
-    program = 'python' if command[0] == sys.executable else command[0]
-    text = shlex.join([program, *command[1:]])
-    return text.replace(f'{options.root}{os.sep}', '').replace(f'{os.getcwd()}{os.sep}', '')
+    """Put the result of a row's last run into its table, see :func:`recording.record_given`."""
+    return _outcome(row, record_given(row, numbers, root, results_file(work_dir))).text
 
 
 def _metrics(folder: Path, begun: set[Path]) -> dict:

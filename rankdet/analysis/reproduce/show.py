@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from rankdet.analysis.paper_tables import PROVENANCE, Row, Table
 
@@ -52,7 +52,7 @@ def markdown_table(table: Table) -> str:
     names = [(column, 'ours') if table.in_a_paper else ('', column) for column in table.columns]
     header = ['', *(cell for pair in names for cell in pair[shown])]
     body = [
-        [row.label, *(cell for c in table.columns for cell in _two_cells(row, c)[shown])]
+        [_label(row), *(cell for c in table.columns for cell in _two_cells(row, c)[shown])]
         for row in table.rows
     ]
     cells = [[cell.replace('|', r'\|') for cell in line] for line in [header, *body]]
@@ -70,11 +70,39 @@ def _page(table: Table) -> str:
     parts = [f'### {table.address}: {table.title}']
     parts += [part for part in (table.source, table.notes.strip()) if part]
     parts.append(markdown_table(table))
-    for row in table.rows:
-        if row.ours:
-            facts = [f'{key.lower()} {row.ours[key]}' for key in PROVENANCE if key in row.ours]
-            parts.append(f'{row.label}: {"; ".join(facts)}')
-    return '\n\n'.join(parts)
+    return '\n\n'.join([*parts, *_provenance(table)])
+
+
+def _provenance(table: Table) -> Iterator[str]:
+    """Where our numbers come from: a line for each row, and one for what all of them share."""
+    measured = [row for row in table.rows if row.ours]
+    facts = [
+        {key: _fact(row, key) for key in PROVENANCE if key in (row.ours or ())} for row in measured
+    ]
+    common = {
+        key: value
+        for key, value in (facts[0] if len(facts) > 1 else {}).items()
+        if all(other.get(key) == value for other in facts)
+    }
+    for row, own in zip(measured, facts):
+        texts = [f'{key.lower()} {own[key]}' for key in own if key not in common]
+        if texts:
+            yield f'{row.label}: {"; ".join(texts)}'
+    if common:
+        yield f'All of them: {"; ".join(f"{key.lower()} {common[key]}" for key in common)}'
+
+
+def _fact(row: Row, key: str) -> str:
+    value = (row.ours or {}).get(key, '')
+    if isinstance(value, Mapping):
+        return ', '.join(f'{name} {version}' for name, version in value.items())
+    return str(value)
+
+
+def _label(row: Row) -> str:
+    """As the table prints it, with what makes our number another than that."""
+    remark = (row.ours or {}).get('Remark')
+    return f'{row.label} (ours {remark})' if remark else row.label
 
 
 def _two_cells(row: Row, column: str) -> tuple[str, str]:
@@ -102,12 +130,13 @@ def _csv(table: Table) -> str:
     writer.writerow([*header, 'lost', *map(str.lower, PROVENANCE)])
     for row in table.rows:
         numbers = [value for column in table.columns for value in _cell(row, column)]
-        source = [(row.ours or {}).get(key, '') for key in PROVENANCE]
-        writer.writerow([row.address, row.label, *numbers, ' '.join(row.lost), *source])
+        source = [_fact(row, key) for key in PROVENANCE]
+        writer.writerow([row.address, _label(row), *numbers, ' '.join(row.lost), *source])
     return file.getvalue().rstrip('\n')
 
 
 def _as_dict(table: Table) -> dict:
+    shown = (*PROVENANCE, 'Remark')
     kinds = ('paper', 'ours', 'difference')
     rows = [
         dict(
@@ -115,7 +144,7 @@ def _as_dict(table: Table) -> dict:
             label=row.label,
             numbers={column: dict(zip(kinds, _cell(row, column))) for column in table.columns},
             lost=list(row.lost),
-            provenance={k: row.ours[k] for k in PROVENANCE if k in row.ours} if row.ours else None,
+            provenance={k: v for k, v in row.ours.items() if k in shown} if row.ours else None,
         )
         for row in table.rows
     ]

@@ -23,6 +23,7 @@ from rankdet.analysis.paper_tables import Row
 from rankdet.engine import launch
 from rankdet.engine.errors import UserError, explain
 
+from .batch import check_learning_rate
 from .columns import unfilled
 from .perturbed import measure_briefly
 from .plan import Training, environment, last_checkpoint, load_config, plan, test_options
@@ -64,6 +65,7 @@ def smoke_training(
         Exception: Whatever went wrong.
     """
     cfg = training.load(root, folder)
+    check_learning_rate(training, cfg)
     shorten(cfg, iterations=iterations)
     keep_every_score(cfg)
     factor = shrink(cfg, side)
