@@ -6,8 +6,8 @@
 Scores are drawn as they are at three times of a training. All losses of a setting take turns, so
 that a busy machine is busy for all; the best time of each counts, and its ratio to focal loss.
 On a machine that others use as well, ``--threads 1`` and processor seconds are the steadiest.
-``--loop`` adds Algorithm 1's loops over the positives (``loops.py``): ``loop``, in float64, over all
-negatives, and ``loop_float32``, over the non-trivial ones.
+``--loop`` adds Algorithm 1's loops over the positives (``loops.py``): ``loop``, in float64, over
+all negatives, and ``loop_float32``, over the non-trivial ones.
 
 On CUDA the batch is that of RetinaNet at 512 pixels, 6 anchors a place, 8 images and 80 classes,
 as class indices. The fused kernels take turns with plain torch, torchvision's focal loss, mmcv's
@@ -254,7 +254,7 @@ def describe_run(device: str) -> dict:
 
 
 def _commit() -> str | None:
-    """The commit, with ``+changes`` where code differs from it; rows being recorded do not count."""
+    """The commit, with ``+changes`` where code differs from it; records do not count."""
     head, status = (
         subprocess.run(['git', *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         for command in (
