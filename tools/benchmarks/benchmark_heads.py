@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,12 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from tools.benchmarks.benchmark_losses import describe_run, peak_bytes, run_once
+from tools.benchmarks.benchmark_losses import (
+    describe_run,
+    has_compiled_mmcv,
+    peak_bytes,
+    run_once,
+)
 
 STRIDES, ANCHORS = (8, 16, 32, 64, 128), 9
 SMOOTH_L1 = dict(type='SmoothL1Loss', beta=0.11, loss_weight=0.25)
@@ -155,6 +161,8 @@ def main() -> None:
     where = describe_run(args.device) | {
         package: version(f'onedl-{package}') for package in ('mmdetection', 'mmcv', 'mmengine')
     }
+    where['mmcv_compiled'] = has_compiled_mmcv()
+    where['command'] = ' '.join(['python -m tools.benchmarks.benchmark_heads', *sys.argv[1:]])
     for loss in chosen.values():
         run_once(loss, leaf)
     memory = {name: peak_bytes(loss, leaf) for name, loss in chosen.items()}

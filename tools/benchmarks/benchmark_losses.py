@@ -6,7 +6,8 @@
 Scores are drawn as they are at three times of a training. All losses of a setting take turns, so
 that a busy machine is busy for all; the best time of each counts, and its ratio to focal loss.
 On a machine that others use as well, ``--threads 1`` and processor seconds are the steadiest.
-Algorithm 1's loop over the positives (``--loop``) is the one that the tests hold as reference.
+``--loop`` adds Algorithm 1's loops over the positives (``loops.py``): ``loop``, in float64, over
+all negatives, and ``loop_float32``, over the non-trivial ones.
 
 On CUDA the batch is that of RetinaNet at 512 pixels, 6 anchors a place, 8 images and 80 classes,
 as class indices. The fused kernels take turns with plain torch, torchvision's focal loss, mmcv's
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -133,7 +133,12 @@ def make_losses(batch: Batch, loop: bool) -> dict[str, Callable[[], Tensor]]:
         )
         losses['focal_mmcv'] = lambda: sigmoid_focal_loss(rows, labels, 2.0, 0.25, None, 'sum')
     if loop:
-        losses['loop'] = functools.partial(_follow_algorithm_1, logits.view(-1), dense.view(-1))
+        sys.path.insert(0, str(ROOT))
+        from tools.benchmarks import loops
+
+        flat = logits.view(-1), dense.view(-1)
+        losses['loop'] = lambda: drop(loops.float64(*flat))
+        losses['loop_float32'] = lambda: drop(loops.float32(*flat))
     return losses
 
 
@@ -142,6 +147,8 @@ def has_compiled_mmcv() -> bool:
     return bool(importlib.util.find_spec('mmcv') and importlib.util.find_spec('mmcv._ext'))
 
 
+# What takes as long as it takes: runs again only while it has run for less than a second.
+LOOPS = ('loop', 'loop_float32')
 # Those that have fused kernels.
 FUSED = ('ap', 'ap_plain', 'ap_heaviside', 'auc', 'alrp', 'dr')
 
@@ -156,12 +163,8 @@ def by(choice: str, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return call
 
 
-def _follow_algorithm_1(logits: Tensor, targets: Tensor) -> None:
-    """Value and gradient; there is nothing left for a backward pass."""
-    sys.path.insert(0, str(ROOT))
-    from tests.reference import error_driven
-
-    error_driven.ap_loss(logits, targets, error_driven.linear_step(1))
+def drop(result: object) -> None:
+    """Of a loop, which gives value and gradient: there is nothing left for a backward pass."""
 
 
 def run_once(loss: Callable[[], Tensor | None], logits: Tensor) -> tuple[float, float]:
@@ -238,9 +241,6 @@ def nontrivial_share(batch: Batch, delta: float = 1.0) -> float:
 
 def describe_run(device: str) -> dict:
     """Where and with what a row was measured."""
-    commit = subprocess.run(
-        ['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True
-    )
     name = torch.cuda.get_device_name() if device == 'cuda' else _processor()
     return dict(
         device=name,
@@ -249,8 +249,20 @@ def describe_run(device: str) -> dict:
         torchvision=torchvision.__version__,
         triton=_version('triton'),
         python=platform.python_version(),
-        commit=commit.stdout.strip() or None,
+        commit=_commit(),
     )
+
+
+def _commit() -> str | None:
+    """The commit, with ``+changes`` where code differs from it; records do not count."""
+    head, status = (
+        subprocess.run(['git', *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        for command in (
+            ['rev-parse', '--short', 'HEAD'],
+            ['status', '--porcelain', '--', '*.py'],
+        )
+    )
+    return (head + '+changes' * bool(status)) or None
 
 
 def _processor() -> str:
@@ -280,11 +292,13 @@ def benchmark(size: int, positives: int, regime: str, args: argparse.Namespace) 
         f'\n{regime}, {logits.numel()} scores, {positives} positives, '
         f'{share:.1%} non-trivial negatives'
     )
-    memory = {key: peak_bytes(loss, logits) for key, loss in chosen.items()}  # and a warm-up
+    memory = {  # and a warm-up
+        key: None if key[0] in LOOPS else peak_bytes(loss, logits) for key, loss in chosen.items()
+    }
     seconds: dict[tuple, list[tuple[float, float]]] = {key: [] for key in chosen}
-    for repeat in range(args.repeats):
+    for _ in range(args.repeats):
         for key, loss in chosen.items():
-            if key[0] == 'loop' and repeat:
+            if key[0] in LOOPS and sum(wall for wall, _ in seconds[key]) > 1:
                 continue
             seconds[key].append(run_once(loss, logits))
     best = {key: tuple(map(min, zip(*times))) for key, times in seconds.items()}
@@ -356,7 +370,7 @@ def main() -> None:
         '--backends', nargs='+', choices=['torch', 'triton'],
         help='plain torch, the fused kernels; CUDA: both',
     )  # fmt: skip
-    parser.add_argument('--loop', action='store_true', help="also time Algorithm 1's loop, once")
+    parser.add_argument('--loop', action='store_true', help="also time Algorithm 1's loops")
     parser.add_argument('--repeats', type=int, default=9)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--threads', type=int, help="of the CPU; the default is torch's")
@@ -371,7 +385,7 @@ def main() -> None:
     args.classes = (80 if is_cuda else 0) if args.classes is None else args.classes
     args.backends = args.backends or (['torch', 'triton'] if is_cuda else ['torch'])
     others = [name for name in args.losses if name not in ('focal', 'copy')]
-    args.losses = ['focal', 'copy', *others] + ['loop'] * args.loop
+    args.losses = ['focal', 'copy', *others, *(LOOPS if args.loop else ())]
     if args.threads:
         torch.set_num_threads(args.threads)
     where = describe_run(args.device)

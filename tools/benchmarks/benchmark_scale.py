@@ -175,6 +175,9 @@ def main() -> None:
         if not (args.out and args.out.exists()):
             parser.error('--plot draws the rows of --out FILE, which must exist')
         rows = [json.loads(line) for line in args.out.read_text().splitlines()]
+        rows = [row for row in rows if (row['threads'] is None) == (args.device == 'cuda')]
+        if not rows:
+            parser.error(f'--plot: no row of {args.out} was measured with --device {args.device}')
         plot(rows, args.plot)
         return
     if args.device == 'cuda' and not torch.cuda.is_available():

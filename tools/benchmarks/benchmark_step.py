@@ -1,7 +1,7 @@
 """Complete training iterations of every detector under focal, AP, aLRP and DR Loss.
 
     python -m tools.benchmarks.benchmark_step --device cuda --out tools/benchmarks/steps.jsonl
-    python -m tools.benchmarks.benchmark_step --size 128 --images 1 \
+    python -m tools.benchmarks.benchmark_step --images 1 --repeats 2 --threads 2 \
         --out tools/benchmarks/steps.jsonl
 
 An iteration is that of a training: images normalised, forward, targets, losses, backward, a step of
@@ -15,7 +15,8 @@ under all losses; ``stock``, for it alone, is cross-entropy on a sample, as it i
 losses are made again on the same arguments: ``loss`` is the losses with their backward pass to the
 predictions, ``targets`` the anchors and their assignment, which are the host's and no part of it;
 ``share`` and ``share_of_targets`` are their parts of an iteration. Faster R-CNN's two stages count
-together. On a CPU the shares and the ratio are those of the processor's seconds.
+together. On a CPU the shares and the ratio are those of the processor's seconds. ``focal`` is
+mmcv's fused kernel on a GPU where ``mmcv_compiled`` says so, plain operations on a CPU.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from rankdet.functional import kernels_in_use
-from tools.benchmarks.benchmark_losses import ROOT, describe_run, peak_bytes, run_once
+from tools.benchmarks.benchmark_losses import (
+    ROOT,
+    describe_run,
+    has_compiled_mmcv,
+    peak_bytes,
+    run_once,
+)
 
 MODELS = 'configs/_base_/models'
 FOCAL = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
@@ -321,6 +328,7 @@ def main() -> None:
         package: version(f'onedl-{package}') for package in ('mmdetection', 'mmcv', 'mmengine')
     }
     where['kernels'] = kernels_in_use()
+    where['mmcv_compiled'] = has_compiled_mmcv()
     where['command'] = ' '.join(['python -m tools.benchmarks.benchmark_step', *sys.argv[1:]])
     for detector in args.detectors:
         for row in benchmark(detector, args):

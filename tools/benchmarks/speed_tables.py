@@ -10,20 +10,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from tools.benchmarks.benchmark_global import NUMBER_OF_KERNELS, formula
 from tools.benchmarks.benchmark_losses import ROOT
 from tools.benchmarks.benchmark_scale import curves, exponents
+from tools.benchmarks.global_model import extra, work_on_positives
 
 RECORDS = Path(__file__).parent
 PAGE = ROOT / 'docs/speed.md'
 REGIMES = ('start', 'middle', 'trained')
 DETECTORS = ('retinanet', 'retinanet-atss', 'foveabox', 'faster-rcnn', 'ssd512')
-# Of a link, a collective's step and a process, for the model of many GPUs.
-BYTES_A_SECOND, STEP_SECONDS, POSITIVES = 50e9, 20e-6, 1500
+# Assumed of a link, a collective's step and a process, for the model of many GPUs.
+BYTES_A_SECOND, STEP_MS, POSITIVES = 50e9, 0.02, 1500
+NAMES = {'ap': 'AP', 'alrp': 'aLRP', 'dr': 'DR'}
+# Threads, classes (None: dense targets) and positives of the rows on a CPU, and those on a GPU.
+ON_CPU = (
+    (1, None, (100, 1000, 10_000)),
+    (2, None, (100, 1000, 10_000)),
+    (2, 80, (300, 1500, 10_000)),
+)
+ON_GPU = ((None, 80, (300, 1500, 10_000)),)
 
 
 def read(name: str, on_gpu: bool = False) -> list[dict]:
@@ -44,57 +54,112 @@ def show(value: object) -> str:
     return '' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
 
 
-def losses(on_gpu: bool) -> str:
-    """Best times over that of focal loss, regime by regime."""
-    found = [row for row in read('losses', on_gpu) if on_gpu or not row['classes']]
-    if not on_gpu:  # the loop has a table of its own
+def points(on_gpu: bool) -> list[tuple[tuple, dict[str, dict]]]:
+    """((threads, classes, regime, positives), the row of each loss), measured or not."""
+    found = read('losses', on_gpu)
+    if not on_gpu:  # the loops have a table of their own
         loops = {row['command'] for row in found if row['loss'] == 'loop'}
         found = [row for row in found if row['command'] not in loops]
-    chosen = ('ap', 'alrp', 'dr')
-    wanted = (300, 1500, 10_000) if on_gpu else (100, 1000, 10_000)
+    by_point: dict[tuple, dict[str, dict]] = {}
+    for row in found:
+        if row['backend'] in (None, 'triton' if on_gpu else 'torch') and row['dtype'] == 'float32':
+            key = row['threads'], row['classes'], row['regime'], row['positives']
+            by_point.setdefault(key, {})[row['loss']] = row
+    keys = [
+        (threads, classes, regime, positives)
+        for threads, classes, several in (ON_GPU if on_gpu else ON_CPU)
+        for regime in REGIMES
+        for positives in several
+    ]
+    return [(key, by_point.get(key, {})) for key in keys]
+
+
+def values(point: dict[str, dict], field: str) -> list[float | None]:
+    return [point.get(name, {}).get(field) for name in NAMES]
+
+
+def losses(on_gpu: bool) -> str:
+    """Best times over that of focal loss, regime by regime."""
     lines = []
-    for threads in (None,) if on_gpu else (1, 2):
-        for regime in REGIMES:
-            for positives in wanted:
-                point = {
-                    row['loss']: row
-                    for row in found
-                    if (row['threads'], row['regime'], row['positives'])
-                    == (threads, regime, positives)
-                    and row['backend'] in (None, 'triton' if on_gpu else 'torch')
-                }
-                focal = point.get('focal', {})
-                ratios = [point.get(name, {}).get('ratio_to_focal') for name in chosen]
-                extra = [point.get(name, {}).get('processor_ratio_to_focal') for name in chosen]
-                if on_gpu:
-                    fused = point.get('focal_mmcv', {}).get('best_ms')
-                    extra = [
-                        point[name]['best_ms'] / fused if fused and name in point else None
-                        for name in chosen
-                    ] + [point.get('ap', {}).get('ratio_to_copy')]
-                lines.append(
-                    [*([] if on_gpu else [threads]), regime, positives, focal.get('best_ms')]
-                    + ratios + extra + [focal.get('load')]
-                )  # fmt: skip
-    head = [] if on_gpu else ['threads']
-    more = [f'{name} / mmcv' for name in chosen] + ['AP / copy'] if on_gpu else [
-        f'{name}, processor' for name in ('AP', 'aLRP', 'DR')
-    ]  # fmt: skip
-    return table(
-        [*head, 'regime', 'positives', 'focal ms', 'AP', 'aLRP', 'DR', *more, 'load'], lines
-    )
+    for (threads, classes, regime, positives), point in points(on_gpu):
+        focal = point.get('focal', {})
+        fused = point.get('focal_mmcv', {}).get('best_ms')
+        lines.append(
+            [
+                *([] if on_gpu else [threads, classes or 'dense']),
+                regime,
+                positives,
+                focal.get('best_ms'),
+                *values(point, 'ratio_to_focal'),
+                *(
+                    [over(time, fused) for time in values(point, 'best_ms')]
+                    if on_gpu
+                    else values(point, 'processor_ratio_to_focal')
+                ),
+                focal.get('load'),
+            ]
+        )
+    head = [] if on_gpu else ['threads', 'classes']
+    more = [f'{name} / mmcv' if on_gpu else f'{name}, processor' for name in NAMES.values()]
+    return table([*head, 'regime', 'positives', 'focal ms', *NAMES.values(), *more, 'load'], lines)
 
 
-def loop() -> str:
-    """Algorithm 1's loop beside AP Loss."""
-    rows = [row for row in read('losses') if row['loss'] in ('ap', 'loop')]
+def limits() -> str:
+    """On a GPU: times over that of a copy, peak memory over the gradient, and as a CUDA graph."""
+    lines = []
+    for (_, _, regime, positives), point in points(True):
+        memory = [
+            over(*pair)
+            for pair in zip(values(point, 'peak_bytes'), values(point, 'gradient_bytes'))
+        ]
+        graph = values(point, 'graph_ms')
+        copy = point.get('copy', {}).get('best_ms')
+        lines.append([regime, positives, copy, *values(point, 'ratio_to_copy'), *memory, *graph])
+    header = [f'{name} {what}' for what in ('/ copy', 'memory / gradient', 'graph ms')
+              for name in NAMES.values()]  # fmt: skip
+    return table(['regime', 'positives', 'copy ms', *header], lines)
+
+
+def over(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else value / base
+
+
+def loop(on_gpu: bool) -> str:
+    """Algorithm 1's loops beside AP Loss, measured in the same run."""
+    rows = [
+        row
+        for row in read('losses', on_gpu)
+        if row['loss'] in ('loop', 'loop_float32')
+        or (row['loss'] == 'ap' and row['backend'] == ('triton' if on_gpu else 'torch'))
+    ]
     together = {row['command'] for row in rows if row['loss'] == 'loop'}
-    point = {(row['regime'], row['loss']): row for row in rows if row['command'] in together}
+    point = {
+        (row['regime'], row['positives'], row['loss']): row
+        for row in rows
+        if row['command'] in together
+    }
     lines = []
     for regime in REGIMES:
-        ours, slow = (point.get((regime, loss), {}).get('best_ms') for loss in ('ap', 'loop'))
-        lines.append([regime, 100, ours, slow, slow / ours if slow else None])
-    return table(['regime', 'positives', 'AP ms', 'loop ms', 'times faster'], lines)
+        for positives in (300, 1500, 10_000) if on_gpu else (100, 1000):
+            ours, slow, filtered = (
+                point.get((regime, positives, loss), {}) for loss in ('ap', 'loop', 'loop_float32')
+            )
+            base = ours.get('best_ms')
+            row = [regime, positives, base]
+            for times in (slow.get('best_ms'), filtered.get('best_ms')):
+                row += [times, over(times, base)]
+            lines.append([*([] if on_gpu else [ours.get('threads')]), *row, ours.get('load')])
+    header = [
+        'regime', 'positives', 'AP ms', 'loop ms, float64', 'times faster',
+        'loop ms, float32, non-trivial', 'times faster', 'load',
+    ]  # fmt: skip
+    return table([*([] if on_gpu else ['threads']), *header], lines)
+
+
+def commands(*records: str) -> str:
+    """What was run for the rows of records, as it was."""
+    rows = [row for name in records for on_gpu in (False, True) for row in read(name, on_gpu)]
+    return '\n'.join(['```bash', *dict.fromkeys(row['command'] for row in rows), '```'])
 
 
 def steps(on_gpu: bool) -> str:
@@ -113,10 +178,11 @@ def steps(on_gpu: bool) -> str:
                 detector, loss, row.get('size'), row.get('images'), whole,
                 row.get('ratio_to_focal'), row.get(f'loss_{unit}ms'), percent(share),
                 row.get(f'targets_{unit}ms'), percent(targets), memory and memory >> 20,
+                row.get('load'),
             ])  # fmt: skip
     header = [
         'detector', 'loss', 'size', 'images', 'iteration ms', 'to focal', 'loss ms', 'of it',
-        'targets ms', 'of it', 'peak MiB',
+        'targets ms', 'of it', 'peak MiB', 'load',
     ]  # fmt: skip
     return table(header, lines)
 
@@ -125,72 +191,143 @@ def percent(share: float | None) -> str | None:
     return None if share is None else f'{share:.1%}'
 
 
-def scale() -> str:
-    """Processor's time along N and along P."""
-    rows = read('scale')
-    found = curves(rows, 'cpu')
+def scale(on_gpu: bool) -> str:
+    """Processor's time, on a GPU the best time, along N and along P."""
+    rows = read('scale', on_gpu)
+    found = curves(rows, 'cuda' if on_gpu else 'cpu') if rows else {}
     slopes = exponents(found)
     lines = []
-    for axis in ('size', 'positives'):
-        for key, points in found.items():
-            if key[0] == axis:
-                first, last = points[0], points[-1]
-                what = 'N' if axis == 'size' else 'P'
-                spans = f'{show(first[0])} to {show(last[0])}'
-                lines.append([what, spans, key[1], key[2], first[1], last[1], slopes.get(key)])
+    spans = {'size': ('N', '100,000 to 100,000,000'), 'positives': ('P', '10 to 50,000')}
+    for axis, (what, span) in spans.items():
+        for regime in ('start', 'trained'):
+            for loss in ('focal', *NAMES):
+                key = axis, regime, loss
+                first = last = (None, None)
+                if key in found:
+                    first, last = found[key][0], found[key][-1]
+                    span = f'{show(first[0])} to {show(last[0])}'
+                lines.append([what, span, regime, loss, first[1], last[1], slopes.get(key)])
     return table(['grows', 'from, to', 'regime', 'loss', 'first ms', 'last ms', 'exponent'], lines)
 
 
 def missing() -> str:
     """Points of the scale without a time."""
-    rows = [row for row in read('scale') if row['reason']]
+    rows = [row for on_gpu in (False, True) for row in read('scale', on_gpu) if row['reason']]
     lines = [
-        [row['size'], row['positives'], row['regime'], row['loss'], row['reason']] for row in rows
+        [row['device'], row['size'], row['positives'], row['regime'], row['loss'], row['reason']]
+        for row in rows
     ]
-    return table(['N', 'P', 'regime', 'loss', 'reason'], lines) if lines else 'None is missing.'
+    if not lines:
+        return 'None is missing of the devices that were measured.'
+    return table(['device', 'N', 'P', 'regime', 'loss', 'reason'], lines)
 
 
 def together() -> str:
-    """Bytes and times of 'global' ranking."""
+    """Bytes of 'global' ranking."""
     lines = [
         [
-            row['loss'], row['processes'], row['all_positives'], row['collectives'],
-            row['gathered_bytes'], row['reduced_bytes'], row['sent_bytes'],
-            'yes' if row['as_formula'] else 'no', row['batch_ms'], row['global_ms'],
-            row['collective_ms'], row['paper_ms'], row['reason'],
+            row['loss'], row['processes'], row['all_positives'], row.get('number_bytes', 8),
+            row['collectives'], row['gathered_bytes'], row['reduced_bytes'], row['sent_bytes'],
+            'yes' if row['as_formula'] else 'no',
         ]
-        for row in read('global')
+        for on_gpu in (False, True)
+        for row in read('global', on_gpu)
+        if row['collectives'] is not None
     ]  # fmt: skip
     header = [
-        'loss', 'processes', 'positives of all', 'collectives', 'gathered bytes', 'reduced bytes',
-        'sent bytes', 'as on paper', 'batch ms', 'global ms', 'of it collectives', 'model ms',
-        'blank because',
+        'loss', 'processes', 'positives of all', 'b', 'collectives', 'gathered bytes',
+        'reduced bytes', 'sent bytes', 'as on paper',
+    ]  # fmt: skip
+    return table(header, lines)
+
+
+def work_of(loss: str, regime: str, on_gpu: bool) -> Callable[[float], float] | None:
+    """The work on positives, of the P axis as it was measured on the device."""
+    rows = read('scale', on_gpu)
+    found = curves(rows, 'cuda' if on_gpu else 'cpu') if rows else {}
+    return work_on_positives(found.get(('positives', regime, loss), []))
+
+
+def check() -> str:
+    """The model beside what ranking together was measured to take more."""
+    unknown = [
+        dict(loss=loss, processes=k, device='GPU', reason='no GPU at hand')
+        for k in (2, 4, 8)
+        for loss in ('ap', 'alrp')
+    ]
+    lines = []
+    for on_gpu in (False, True):
+        for row in read('global', on_gpu) or (unknown if on_gpu else []):
+            if row['loss'] == 'auc':  # the P axis has none
+                continue
+            cost: list[float | None] = [None] * 4
+            if row.get('latency_ms') is not None:
+                paper = extra(
+                    row['loss'],
+                    [row['positives'] + 10 * other for other in range(row['processes'])],
+                    latency_ms=row['latency_ms'],
+                    bytes_a_second=row['bytes_a_second'],
+                    number=row['number_bytes'],
+                    work=work_of(row['loss'], row['regime'], on_gpu),
+                )
+                cost = [*paper, paper.together]
+            alone, ranked = row.get('batch_ms'), row.get('global_ms')
+            more = None if alone is None or ranked is None else ranked - alone
+            lines.append([
+                row['device'], row['loss'], row['processes'], row.get('positives'), alone, ranked,
+                more, *cost, row.get('load'), row['reason'],
+            ])  # fmt: skip
+    header = [
+        'device', 'loss', 'processes', 'positives', 'batch ms', 'global ms', 'more ms',
+        'latency ms', 'transfer ms', 'work ms', 'model ms', 'load', 'blank because',
     ]  # fmt: skip
     return table(header, lines)
 
 
 def many_gpus() -> str:
     """The model: aLRP Loss by the kernels, which gather scores and errors as float32."""
+    core = work_of('alrp', 'start', False)
+    gpu = work_of('alrp', 'start', True)
     lines = []
     for k in (8, 64, 256, 1024, 4096):
-        gathered = 2 * (8 + 4 * POSITIVES)
-        sent = (k - 1) * (gathered + 2 * 8 * POSITIVES)
-        waiting = 5 * STEP_SECONDS * math.log2(k) * 1e3
-        moving = sent / BYTES_A_SECOND * 1e3
-        lines.append([k, k * POSITIVES, sent / 2**20, waiting, moving, waiting + moving])
-    header = ['GPUs', 'positives of all', 'sent MiB', 'latency ms', 'transfer ms', 'together ms']
+        positives = [POSITIVES] * k
+        costs = [
+            extra(
+                'alrp', positives,
+                latency_ms=STEP_MS, bytes_a_second=BYTES_A_SECOND, number=NUMBER_OF_KERNELS,
+                work=work,
+            )
+            for work in (core, gpu)
+        ]  # fmt: skip
+        sent = formula('alrp', positives, NUMBER_OF_KERNELS).sent(k)
+        network = costs[0].latency, costs[0].transfer
+        works = [value for cost in costs for value in (cost.work, cost.together)]
+        lines.append([k, k * POSITIVES, sent / 2**20, *network, *works])
+    device = next((row['device'] for row in read('scale')), 'CPU')
+    header = [
+        'GPUs', 'positives of all', 'sent MiB', 'latency ms', 'transfer ms',
+        f'work ms, a core of {device}', 'together, so', 'work ms, GPU', 'together, so',
+    ]  # fmt: skip
     return table(header, lines)
 
 
 TABLES = {
     'losses on a cpu': lambda: losses(False),
     'losses on a gpu': lambda: losses(True),
-    'loop': loop,
+    'limits on a gpu': limits,
+    'loop': lambda: loop(False),
+    'loop on a gpu': lambda: loop(True),
+    'commands of losses': lambda: commands('losses'),
     'steps on a cpu': lambda: steps(False),
     'steps on a gpu': lambda: steps(True),
-    'scale': scale,
+    'commands of steps': lambda: commands('steps'),
+    'scale': lambda: scale(False),
+    'scale on a gpu': lambda: scale(True),
     'missing points': missing,
+    'commands of scale': lambda: commands('scale'),
     'global': together,
+    'global times': check,
+    'commands of global': lambda: commands('global'),
     'many gpus': many_gpus,
 }
 

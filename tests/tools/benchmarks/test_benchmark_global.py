@@ -1,11 +1,13 @@
 """The bytes that ranking together moves are counted exactly, and are those on paper."""
 
 import json
+import math
 import sys
 
 import pytest
+import torch
 
-from tools.benchmarks import benchmark_global
+from tools.benchmarks import benchmark_global, global_model
 from tools.benchmarks.benchmark_global import Traffic, formula
 
 
@@ -14,6 +16,8 @@ def test_on_paper():
     assert formula('ap', [20, 30]) == Traffic(3, 8 + 8 * 30, 8 * 50)
     assert formula('auc', [20, 30]) == Traffic(4, 8 + 8 * 30, 8 * 50 + 8)
     assert formula('alrp', [20, 30]) == Traffic(5, 2 * (8 + 8 * 30), 8 * 50)
+    # The kernels gather float32 and add up float64.
+    assert formula('ap', [20, 30], 4) == Traffic(3, 8 + 4 * 30, 8 * 50)
     # Round a ring of two: what is gathered once, and what is added up once.
     assert Traffic(3, 248, 400).sent(2) == 648
     assert Traffic(3, 100, 400).sent(4) == 3 * 100 + 2 * 3 / 4 * 400
@@ -39,11 +43,49 @@ def test_counted_is_on_paper(rows):
         assert row['as_formula']
 
 
+TIMES = ('batch_ms', 'global_ms', 'collective_ms', 'latency_ms', 'bytes_a_second')
+
+
 def test_times_are_there_or_the_reason_why_not(rows):
     for row in rows:
-        times = [row[key] for key in ('batch_ms', 'global_ms', 'collective_ms', 'paper_ms')]
+        times = [row[key] for key in TIMES]
         if row['reason']:
-            assert times == [None] * 4 and 'cores' in row['reason']
+            assert times == [None] * 5 and 'cores' in row['reason']
         else:
             assert all(time > 0 for time in times)
         assert {'device', 'torch', 'command', 'commit', 'load'} <= row.keys()
+
+
+def test_a_gpu_for_each_process_or_no_times(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    options = dict(device='cuda', size=300, positives=[20], losses=['ap', 'alrp'])
+    rows = benchmark_global.run(4, options)
+    assert [row['loss'] for row in rows] == ['ap', 'alrp']
+    for row in rows:
+        assert row['reason'] == '4 processes on 2 GPUs' and row['number_bytes'] == 4
+        assert row['global_ms'] is row['collectives'] is row['as_formula'] is None
+    assert benchmark_global.too_many(2, 'cuda') is None
+
+
+def test_one_process_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['benchmark_global', '--processes', '1'])
+    with pytest.raises(SystemExit):
+        benchmark_global.main()
+    assert '--processes 1: 2 or more rank together' in capsys.readouterr().err
+
+
+def test_the_model_adds_up():
+    work = global_model.work_on_positives([(64, 2.0), (8, 1.0), (16, 1.0)])
+    assert [work(8), work(16), work(64)] == [1, 1, 2]
+    # On along the last piece, a ms for 64 x 6 - 16 x 4 = 320 of P log2 P.
+    assert work(128) == pytest.approx(1 + (128 * 7 - 16 * 4) / 320)
+    assert global_model.work_on_positives([(8, 1.0)]) is None
+    options = dict(latency_ms=0.5, bytes_a_second=1e3, number=8)
+    cost = global_model.extra('ap', [32, 32, 32, 32], **options, work=work)
+    # 3 collectives of 2 steps; 3 x (8 + 8 x 32) bytes gathered and 2 x 3/4 x 8 x 128 added up.
+    assert cost.latency == 3 * 2 * 0.5
+    assert cost.transfer == pytest.approx(3 * (8 + 8 * 32) + 1.5 * 8 * 128)
+    assert cost.work == pytest.approx((128 * math.log2(128) - 32 * 5) / 320)
+    assert cost.together == pytest.approx(sum(cost))
+    blank = global_model.extra('ap', [32, 32], **options, work=None)
+    assert blank.work is None and blank.together is None

@@ -37,6 +37,8 @@ def test_rows_and_plot(run, tmp_path):
         assert {'device', 'torch', 'commit'} <= row.keys()
     run('--plot', image, '--out', out)
     assert image.stat().st_size > 1000
+    with pytest.raises(SystemExit):  # no row of a GPU
+        run('--plot', image, '--out', out, '--device', 'cuda')
 
 
 def test_what_does_not_fit_is_a_row_without_a_time(run, tmp_path):

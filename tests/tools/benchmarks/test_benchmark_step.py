@@ -41,7 +41,14 @@ def test_one_row_a_loss_and_each_complete(run):
             row['loss_processor_ms'] / row['processor_ms'], abs=2e-3
         )
         assert row['command'].startswith('python -m tools.benchmarks.benchmark_step ')
-        assert {'device', 'torch', 'python', 'mmdetection', 'kernels'} <= row.keys()
+        assert {
+            'device',
+            'torch',
+            'python',
+            'mmdetection',
+            'kernels',
+            'mmcv_compiled',
+        } <= row.keys()
     assert rows[0]['ratio_to_focal'] == 1
 
 
