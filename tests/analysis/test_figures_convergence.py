@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch
 import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
 from rankdet.analysis.figures.proposals import keep_samples, rpn_model
+from rankdet.analysis.figures.trainings import train_once, training_digest
 from rankdet.engine.errors import UserError
 from tests.engine import tiny
 from tests.engine.tiny import digits  # noqa: F401
@@ -27,8 +28,14 @@ def shared(digits, tmp_path_factory):  # noqa: F811
     return figures.Trials(config, folder / 'work', iterations=2, report=lines.append), lines
 
 
+def folder_of(trials, name):
+    """The only training of this name; what follows is the digest."""
+    (folder,) = trials.work_dir.glob(f'{name}-????????????')
+    return folder
+
+
 def records_of(trials, name):
-    (path,) = (trials.work_dir / name).glob('*/vis_data/losses.jsonl')
+    (path,) = folder_of(trials, name).glob('*/vis_data/losses.jsonl')
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -56,11 +63,15 @@ def test_three_curves_from_the_same_start(shared):
 def test_box_regression_is_off(shared):
     trials, _ = shared
     figures.convergence(trials)
-    state = tiny.weights(trials.work_dir / 'all_APLoss_seed0/iter_2.pth')
-    cfg = trials.settings(trials.work_dir / 'unused', 0)
+    folder = folder_of(trials, 'all_APLoss_seed0')
+    state = tiny.weights(folder / 'iter_2.pth')
+    cfg = trials.settings(0)
     assert cfg.train_cfg.max_iters == 2 and cfg.val_dataloader is None
-    logs = list((trials.work_dir / 'all_APLoss_seed0').glob('*/vis_data/scalars.json'))
-    logged = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    logged = [
+        json.loads(line)
+        for path in folder.glob('*/vis_data/scalars.json')
+        for line in path.read_text().splitlines()
+    ]
     assert all(record['loss_bbox'] == 0 for record in logged if 'loss_bbox' in record)
     assert 'bbox_head.retina_cls.weight' in state
 
@@ -90,6 +101,68 @@ def test_samples_of_an_rpn(shared, monkeypatch):
     figures.draw_imbalance(data)
 
 
+def test_other_options_are_other_trainings(shared, digits, tmp_path, monkeypatch):  # noqa: F811
+    """In one folder: nothing of another learning rate, config or length is taken or mixed in."""
+    trials, lines = shared
+    monkeypatch.setattr(module, 'METHODS', {'error-driven update': 'APLoss'})
+    trials = replace(trials, work_dir=tmp_path / 'work')
+    (first,) = figures.convergence(trials, window=1)['curves']
+    before = len(lines)
+    (shorter,) = figures.convergence(replace(trials, iterations=1), window=1)['curves']
+    assert shorter['steps'] == [1] and len(lines) == before + 1
+    (faster,) = figures.convergence(replace(trials, lr=0.05), window=1)['curves']
+    assert faster['mean'][0] == first['mean'][0] and faster['mean'][1] != first['mean'][1]
+    other = tiny.write(tmp_path / 'other.py', digits, model__bbox_head__feat_channels=8)
+    (another,) = figures.convergence(replace(trials, config=other), window=1)['curves']
+    assert another['mean'][0] != first['mean'][0] and len(lines) == before + 3
+    assert figures.convergence(trials, window=1)['curves'] == [first]
+    assert len(lines) == before + 3
+
+
+def test_what_a_training_depends_on(shared, tmp_path):
+    trials, _ = shared
+    weights = tmp_path / 'weights.pth'
+
+    def digest(change=lambda cfg: None):
+        cfg = trials.settings(0)
+        weights.write_bytes(b'one')
+        cfg.custom_hooks = [dict(type='ProposalSamples', config='a', checkpoint=str(weights))]
+        change(cfg)
+        return training_digest(cfg)
+
+    def new_data(cfg):
+        dataset = cfg.train_dataloader.dataset.dataset
+        (tmp_path / 'new.json').write_text('{}')
+        dataset.update(data_root=f'{tmp_path}/', ann_file='new.json')
+
+    changes = [
+        lambda cfg: cfg.randomness.update(seed=1),
+        lambda cfg: cfg.model.neck.update(num_outs=4),
+        lambda cfg: cfg.train_dataloader.update(batch_size=1),
+        lambda cfg: weights.write_bytes(b'two'),  # the RPN was trained again
+        lambda cfg: cfg.update(load_from=str(weights)),
+        new_data,
+    ]
+    found = [digest(), *map(digest, changes)]
+    assert len(set(found)) == len(found)
+    assert digest() == digest(lambda cfg: cfg.update(work_dir='elsewhere')) == found[0]
+    new_data(cfg := trials.settings(0))
+    before = training_digest(cfg)
+    (tmp_path / 'new.json').write_text('[]')  # other content in the same place
+    assert training_digest(cfg) != before
+
+
+def test_an_interrupted_training_begins_anew(shared, tmp_path):
+    cfg = replace(shared[0], work_dir=tmp_path).settings(0)
+    cfg.custom_hooks = [dict(type='LossRecorder')]
+    folder = tmp_path / f'x-{training_digest(cfg)[:12]}'
+    left = folder / '20260101_000000/vis_data/losses.jsonl'
+    left.parent.mkdir(parents=True)
+    left.write_text('{"step": 99, "ap_loss": 0.5}\n')
+    assert train_once(cfg, 'x', print) == folder
+    assert sorted(module.losses_of(folder)) == [1, 2]
+
+
 def test_samples_by_hand():
     labels = [torch.tensor([[10, 3, 10]]), torch.tensor([[10]])]
     weights = [torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0]])]
@@ -99,7 +172,7 @@ def test_samples_by_hand():
 
 
 def test_the_rpn_has_the_anchors_of_the_detector(shared):
-    model = shared[0].settings(Path('unused'), 0).model
+    model = shared[0].settings(0).model
     rpn = rpn_model(model)
     assert rpn.rpn_head.anchor_generator == model.bbox_head.anchor_generator
     assert rpn.backbone == model.backbone and rpn.rpn_head.loss_bbox.loss_weight == 0

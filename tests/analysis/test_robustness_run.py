@@ -75,23 +75,54 @@ def test_a_whole_row_with_its_provenance(detector, tmp_path, measured):
 
 
 def test_a_column_is_the_ap_of_the_config_with_its_transform(detector, tmp_path):
-    """Against MMEngine's own test of the same pipeline, with CocoMetric."""
-    from rankdet.engine import launch
-
+    """Against MMEngine's own test of the same pipeline, with DetectionMetric."""
     chosen = options(columns=['flip'], extent='width', seed=3)
     (row,) = measure_robustness([detector], chosen, tmp_path)
+    perturbation = dict(type='FlipPatch', extent='width', seed=3)
+    expected = mmengine_says(detector, tmp_path, perturbation)
+    assert row['cells']['flip']['AP'] == pytest.approx(expected['det/AP'], abs=1e-12)
+    assert row['cells']['flip']['AP50'] == pytest.approx(expected['det/AP50'], abs=1e-12)
+
+
+def mmengine_says(detector, tmp_path, perturbation=None):
+    """What tools/test.py would."""
+    from rankdet.engine import launch
+
     cfg = launch.load_config(str(detector.cfg.filename), work_dir=str(tmp_path / 'run'))
     pipeline = cfg.test_dataloader.dataset.pipeline
-    pipeline.insert(1, dict(type='FlipPatch', extent='width', seed=3))
+    if perturbation:
+        pipeline.insert(1, perturbation)
     cfg.test_dataloader.dataset.test_mode = True
     cfg.train_dataloader = cfg.train_cfg = None
     cfg.test_evaluator = dict(
         type='DetectionMetric', bounds=False, ann_file=cfg.test_evaluator.ann_file
     )
     cfg.visualizer = dict(type='Visualizer', name='robust')
-    expected = launch.test(cfg, str(detector.checkpoint))
-    assert row['cells']['flip']['AP'] == pytest.approx(expected['det/AP'], abs=1e-12)
-    assert row['cells']['flip']['AP50'] == pytest.approx(expected['det/AP50'], abs=1e-12)
+    return launch.test(cfg, str(detector.checkpoint))
+
+
+@pytest.mark.parametrize('difficult', [1, 0])
+def test_difficult_objects_count_as_in_a_test(toys, tmp_path, difficult):
+    """A detection in a difficult object of twice its size is wrong; in a crowd it is ignored."""
+
+    def change(content):
+        for one in content['annotations'][2::3]:
+            x, y, *_ = one['bbox']
+            one.update(bbox=[x, y, 32, 32], area=1024, iscrowd=1, difficult=difficult)
+
+    (detector,) = spoilt(toys, tmp_path, change)
+    (row,) = measure_robustness([detector], options(columns=['original']), tmp_path / 'out')
+    cell, expected = row['cells']['original'], mmengine_says(detector, tmp_path)
+    assert (cell['AP'], cell['AP50']) == (expected['det/AP'], expected['det/AP50'])
+    assert (cell['AP50'] < 0.9) == bool(difficult) and cell['objects'] == 4
+
+
+def test_what_a_test_depends_on_is_in_the_digest(detector, monkeypatch):
+    before = detector.digest
+    detector.cfg.data_preprocessor = dict(type='DetDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3)
+    with_preprocessor = detector.digest
+    monkeypatch.setattr('rankdet.analysis.robustness.detector.VERSION', -1)
+    assert len({before, with_preprocessor, detector.digest}) == 3
 
 
 def test_workers_and_batches_change_nothing(detector, tmp_path):
@@ -181,7 +212,8 @@ def test_the_table_has_the_columns_of_the_paper(tmp_path):
     assert lines[1] == '|---|---:|---:|---:|'
     assert lines[2] == '| a\\|b | 81.5 / 53.1 | - / 53.1 | - |'
     assert lines[3] == '| c | 81.5 / 53.1 | - / - | 14.7 |'
-    assert '7 images (30 objects) or 8 images' in lines[5] and 'c: 9 objects fooled' in lines[6]
+    assert '7 images (30 objects) or 8 images' in lines[5]
+    assert '(c: 9 objects fooled, 1 withstood, 2 called wrong before, on 3 images)' in lines[6]
     table = list(csv.DictReader(io.StringIO(robustness_table(rows(), 'csv'))))
     assert table[1]['Original AP50'] == '81.5' and table[1]['DeepFool L2'] == '14.7'
     assert table[0]['Black patch AP50'] == '' and table[0]['DeepFool relative'] == ''
@@ -191,6 +223,28 @@ def test_the_table_has_the_columns_of_the_paper(tmp_path):
     assert [path.name for path in written] == [f'robustness.{s}' for s in ('md', 'csv', 'json')]
     with pytest.raises(ValueError, match=r"style must be one of .*, got 'html'"):
         robustness_table(rows(), 'html')
+
+
+def test_deepfool_also_over_the_same_objects(toys, tmp_path):
+    """Blind to red, the second detector calls fewer objects rightly."""
+    config, checkpoint = toys
+    content = torch.load(checkpoint)
+    content['state_dict']['bbox_head.retina_cls.bias'][2] -= 9
+    torch.save(content, tmp_path / 'blind.pth')
+    detectors = find_detectors(
+        [str(config), str(checkpoint), str(config), str(tmp_path / 'blind.pth')]
+    )
+    rows = measure_robustness(detectors, options(columns=['deepfool']), tmp_path)
+    one, two = (row['cells']['deepfool'] for row in rows)
+    assert one['common'] == two['common'] == two['fooled'] < one['fooled']
+    assert two['common_L2'] == pytest.approx(two['L2'])
+    lines = (tmp_path / rows[0]['name'] / 'deepfool.jsonl').read_text().splitlines()[1:]
+    norms = [o['l2'] for line in map(json.loads, lines) for o in line['objects'] if o['label'] != 2]
+    assert one['common_L2'] == pytest.approx(sum(norms) / len(norms)) != pytest.approx(one['L2'])
+    text = robustness_table(rows)
+    assert f'The same over the {len(norms)} objects that all detectors lose: toy-toy ' in text
+    one.update(fooled=0, withstood=0)
+    assert 'toy-toy: no object to attack, 0 called wrong before' in robustness_table(rows)
 
 
 # --- mistakes ------------------------------------------------------------------------------------
@@ -304,10 +358,9 @@ def test_a_pipeline_that_cannot_be_perturbed(detector):
 
 
 def test_ap_is_of_the_images_measured_alone(detector):
-    from rankdet.analysis.robustness.detector import first_images, load_model
+    from rankdet.analysis.robustness.detector import first_images, load_model, truth_of
 
-    found = measure(
-        load_model(detector, 'cpu'), first_images(build_dataset(detector.cfg), 1), toy.CLASSES,
-        workers=0, batch=1,
-    )  # fmt: skip
+    images = first_images(build_dataset(detector.cfg), 1)
+    truth = truth_of(images, toy.CLASSES)
+    found = measure(load_model(detector, 'cpu'), images, truth, workers=0, batch=1)
     assert found == pytest.approx(dict(AP=1.0, AP50=1.0, images=1, objects=2))

@@ -20,8 +20,9 @@ from rankdet.analysis.figures.proposals import train_rpn
 from rankdet.analysis.figures.runs import Run, checkpoint_at, plain_training
 from rankdet.analysis.figures.series import draw_band, mean_series, window_means
 from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.trainings import train_once
 from rankdet.engine.errors import UserError
-from rankdet.engine.launch import load_config, train
+from rankdet.engine.launch import load_config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,8 @@ class Trials:
 
     Attributes:
         config: of a one-stage detector with a head of rankdet; losses and schedule are replaced.
-        work_dir: gets a folder for each training; one that is complete is not trained again.
+        work_dir: gets a folder for each training, named by all that it depends on; one that is
+            complete is not trained again.
         iterations: of each.
         seeds: one training each, averaged.
         lr: learning rate; None keeps that of the config. It rises over the first tenth of the
@@ -63,9 +65,10 @@ class Trials:
                 f'{list(self.seeds)}'
             )
 
-    def settings(self, folder: Path, seed: int) -> Config:
+    def settings(self, seed: int) -> Config:
         """The config with this schedule: counts iterations, tests nothing, logs each one."""
-        cfg = plain_training(load_config(str(self.config)), folder, self.iterations, seed, self.lr)
+        cfg = load_config(str(self.config))
+        cfg = plain_training(cfg, self.work_dir, self.iterations, seed, self.lr)
         head = cfg.model.get('bbox_head') or {}
         if not str(head.get('type', '')).startswith('Rank'):
             raise UserError(
@@ -74,7 +77,7 @@ class Trials:
             )
         return cfg
 
-    def losses(
+    def train(
         self,
         name: str,
         loss: str,
@@ -82,23 +85,23 @@ class Trials:
         *,
         start: Path | None = None,
         samples: dict | None = None,
-    ) -> dict[int, float]:
-        """Iteration to AP-loss of one training, done now if it is not there yet."""
-        folder = self.work_dir / f'{name}_seed{seed}'
-        if not checkpoint_at(folder, self.iterations).exists():
-            cfg = self.settings(folder, seed)
-            head = cfg.model.bbox_head
-            head.loss_cls = ConfigDict(type=loss)
-            head.loss_bbox = ConfigDict(type='SmoothL1Loss', loss_weight=0.0)
-            head.pop('reg_decoded_bbox', None)
-            cfg.custom_hooks = [ConfigDict(type='LossRecorder')]
-            if samples:
-                cfg.custom_hooks.append(ConfigDict(type='ProposalSamples', **samples))
-            cfg.load_from = str(start) if start else None
-            train(cfg)
-            self.report(f'trained {folder.name}')
-        records = Run(folder, name).records()
-        return {record['step']: record['ap_loss'] for record in records}
+    ) -> Path:
+        """The folder of one training, done now if it is not there yet."""
+        cfg = self.settings(seed)
+        head = cfg.model.bbox_head
+        head.loss_cls = ConfigDict(type=loss)
+        head.loss_bbox = ConfigDict(type='SmoothL1Loss', loss_weight=0.0)
+        head.pop('reg_decoded_bbox', None)
+        cfg.custom_hooks = [ConfigDict(type='LossRecorder')]
+        if samples:
+            cfg.custom_hooks.append(ConfigDict(type='ProposalSamples', **samples))
+        cfg.load_from = str(start) if start else None
+        return train_once(cfg, f'{name}_{loss}_seed{seed}', self.report)
+
+
+def losses_of(folder: Path) -> dict[int, float]:
+    """Iteration to AP-loss of a training."""
+    return {record['step']: record['ap_loss'] for record in Run(folder, folder.name).records()}
 
 
 def convergence(trials: Trials, *, window: int = 10) -> dict:
@@ -113,7 +116,7 @@ def convergence(trials: Trials, *, window: int = 10) -> dict:
     """
     curves = []
     for label, loss in METHODS.items():
-        series = [trials.losses(f'all_{loss}', loss, seed) for seed in trials.seeds]
+        series = [losses_of(trials.train('all', loss, seed)) for seed in trials.seeds]
         smooth = mean_series([window_means(one, window) for one in series])
         curves.append(dict(label=label, runs=len(trials.seeds), **smooth))
     return dict(figure='convergence', window=window, curves=curves)
@@ -151,11 +154,8 @@ def imbalance(trials: Trials, samples: Sequence[int], *, rpn_iterations: int | N
     if not samples or min(samples) < 1:
         raise ValueError(f'samples must be numbers of anchors >= 1, got {list(samples)}')
     samples = sorted(set(samples))
-    rpn = train_rpn(
-        trials.settings(trials.work_dir / 'rpn', trials.seeds[0]),
-        rpn_iterations or trials.iterations,
-        trials.report,
-    )
+    settings = trials.settings(trials.seeds[0])
+    rpn = train_rpn(settings, rpn_iterations or trials.iterations, trials.report)
     curves = []
     for label, loss in METHODS.items():
         finals, again = [], []
@@ -175,14 +175,13 @@ def _final(
     trials: Trials, loss: str, count: int, fewest: int, seed: int, rpn: dict
 ) -> tuple[float, bool]:
     chosen = rpn | dict(count=count)
-    value = last_tenth(trials.losses(f'top{count}_{loss}', loss, seed, samples=chosen))
+    value = last_tenth(losses_of(trials.train(f'top{count}', loss, seed, samples=chosen)))
     if value <= NOT_CONVERGED or count == fewest:
         return value, False
-    folder = trials.work_dir / f'top{fewest}_{loss}_seed{seed}'
-    snapshot = checkpoint_at(folder, trials.iterations)
-    name = f'top{count}-from-top{fewest}_{loss}'
-    again = last_tenth(trials.losses(name, loss, seed, samples=chosen, start=snapshot))
-    return again, True
+    first = trials.train(f'top{fewest}', loss, seed, samples=rpn | dict(count=fewest))
+    snapshot, name = checkpoint_at(first, trials.iterations), f'top{count}-from-top{fewest}'
+    again = trials.train(name, loss, seed, samples=chosen, start=snapshot)
+    return last_tenth(losses_of(again)), True
 
 
 def last_tenth(losses: Mapping[int, float]) -> float:

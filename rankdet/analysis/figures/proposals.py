@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
@@ -14,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from rankdet.analysis.figures.runs import checkpoint_at
-from rankdet.engine.launch import train
+from rankdet.analysis.figures.trainings import train_once
 from rankdet.engine.recorder import dense_head
 from rankdet.engine.weights_only import load_weights
 
@@ -33,14 +32,10 @@ def train_rpn(cfg: Config, iterations: int, report: Callable[[str], None]) -> di
     cfg.model = rpn_model(cfg.model)
     cfg.train_cfg.max_iters = iterations
     cfg.default_hooks.checkpoint.interval = iterations
-    folder = Path(cfg.work_dir)
-    config, checkpoint = folder / 'rpn.py', checkpoint_at(folder, iterations)
-    if not checkpoint.exists():
-        train(cfg)
-        report('trained the RPN')
-    if not config.exists():
-        Config(dict(model=cfg.model)).dump(config)
-    return dict(config=str(config), checkpoint=str(checkpoint))
+    folder = train_once(cfg, 'rpn', report)
+    config = folder / 'rpn.py'
+    Config(dict(model=cfg.model)).dump(config)
+    return dict(config=str(config), checkpoint=str(checkpoint_at(folder, iterations)))
 
 
 def rpn_model(detector: ConfigDict) -> ConfigDict:

@@ -137,14 +137,15 @@ def attack_image(model: BaseDetector, image: Tensor, sample, options: DeepFoolOp
         options: of DeepFool.
 
     Returns:
-        ``objects``: a dict for each object predicted rightly, ``l2``, ``relative``, ``changed``,
-        ``iterations``, ``label``, ``becomes``; and ``missed``, the number of the others.
+        ``objects``: a dict for each object predicted rightly, with its number among the measured
+        ones of the image as ``object``, and ``l2``, ``relative``, ``changed``, ``iterations``,
+        ``label``, ``becomes``; and ``missed``, the number of the others.
     """
     image = image.float().to(next(model.parameters()).device)
     with torch.no_grad():
         clean, proposals = candidates(model, preprocess(model, [image], [sample]))
     attacked, missed = [], 0
-    for box, label in zip(*objects_of(sample, image.device)):
+    for number, (box, label) in enumerate(zip(*objects_of(sample, image.device))):
         rows = clean[0].on(box, label)
         if not len(rows) or int(clean[0].scores(rows).argmax()) != label:
             missed += 1
@@ -158,6 +159,7 @@ def attack_image(model: BaseDetector, image: Tensor, sample, options: DeepFoolOp
         l2 = float(found.pixels.norm())
         attacked.append(
             dict(
+                object=number,
                 l2=l2,
                 relative=l2 / float(image.norm()),
                 changed=found.changed,
@@ -230,6 +232,31 @@ def summary(records: Sequence[dict]) -> dict[str, float]:
         missed=sum(record['missed'] for record in records),
         images=len(records),
     )
+
+
+def common_means(files: Sequence[Path]) -> tuple[list[float], int]:
+    """Mean norms over the same objects: those whose prediction changed under every detector.
+
+    Args:
+        files: what :func:`deepfool` left of each detector, on the same images.
+
+    Returns:
+        The mean of each, NaN where there is no such object, and the number of objects.
+    """
+    norms = []
+    for file in files:
+        _, *records = map(json.loads, file.read_text().splitlines())
+        norms.append(
+            {
+                (str(record['image']), one['object']): one['l2']
+                for record in records
+                for one in record['objects']
+                if one['changed']
+            }
+        )
+    common = sorted(set.intersection(*map(set, norms)))
+    means = [sum(own[at] for at in common) / len(common) if common else math.nan for own in norms]
+    return means, len(common)
 
 
 def _read(file: Path, key: str) -> list[dict]:

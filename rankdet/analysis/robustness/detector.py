@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.fileio import get_local_path
 from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Subset
@@ -29,12 +31,16 @@ from rankdet.engine.preflight import (
     read_checkpoint,
 )
 from rankdet.evaluation import evaluate
+from rankdet.untrusted import read_json
 
 from .progress import TimeLeft
 
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
 
+#: Counted up with every change to the code of this package or of the perturbations that changes a
+#: number: what was kept under another version is measured again.
+VERSION = 2
 #: One data set, several end to end, or a part of these.
 Images: TypeAlias = BaseDataset | ConcatDataset | Subset
 
@@ -55,8 +61,9 @@ class Detector:
 
     @property
     def digest(self) -> str:
-        """Of everything that its results depend on but the images: model, weights, pipeline."""
-        what = [self.cfg.model, self.cfg.test_dataloader.dataset]
+        """Of all that its results depend on but the images: code, model, weights, pipeline."""
+        cfg = self.cfg
+        what = [VERSION, cfg.model, cfg.get('data_preprocessor'), cfg.test_dataloader.dataset]
         text = json.dumps(what, sort_keys=True, default=str)
         weights = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         return hashlib.sha256(f'{text}\0{weights}'.encode()).hexdigest()
@@ -219,6 +226,44 @@ def annotations_of(dataset: Images) -> list[tuple[object, list]]:
     return [(info['img_id'], info.get('instances', [])) for info in infos]
 
 
+def truth_of(dataset: Images, classes: Sequence[str]) -> dict:
+    """COCO ground truth of the images, which are numbered as they come; the ids of classes are the
+    labels.
+
+    It is that of the annotation file where there is one in COCO's format, as for the metrics of
+    :mod:`rankdet.evaluation`: a data sample no longer tells VOC's difficult objects from crowds.
+    """
+    objects = [
+        dict(image_id=image) | one
+        for image, own in enumerate(_objects_of_images(dataset))
+        for one in own
+    ]
+    return dict(
+        images=[dict(id=image) for image in range(len(dataset))],
+        categories=[dict(id=label, name=name) for label, name in enumerate(classes)],
+        annotations=objects,
+    )
+
+
+def _objects_of_images(dataset: Images) -> list[list[dict]]:
+    if isinstance(dataset, Subset):
+        inside = _objects_of_images(dataset.dataset)  # type: ignore[arg-type]
+        return [inside[index] for index in dataset.indices]
+    if isinstance(dataset, ConcatDataset):
+        return [one for part in dataset.datasets for one in _objects_of_images(part)]
+    known = annotations_of(dataset)
+    if not isinstance(dataset, CocoDataset):
+        return [[_as_coco(one) for one in instances] for _, instances in known]
+    by_image: dict[object, list[dict]] = {}
+    with get_local_path(dataset.ann_file, backend_args=dataset.backend_args) as path:
+        annotations = read_json(path, 'ground truth').get('annotations') or ()
+    for one in annotations:
+        if (label := dataset.cat2label.get(one['category_id'])) is not None:
+            kept = {name: one[name] for name in ('bbox', 'iscrowd', 'difficult') if name in one}
+            by_image.setdefault(one['image_id'], []).append(dict(category_id=label) | kept)
+    return [by_image.get(image, []) for image, _ in known]
+
+
 def require_boxes(dataset: Images, cfg: Config, split: str = 'test') -> None:
     """Raise a UserError where no image has a box."""
     if not any(instances for _, instances in annotations_of(dataset)):
@@ -243,46 +288,41 @@ def objects_of(sample, device: torch.device | str = 'cpu') -> tuple[Tensor, list
 
 @torch.no_grad()
 def measure(
-    model: BaseDetector, dataset: Images, classes: Sequence[str], *, workers: int, batch: int
+    model: BaseDetector, dataset: Images, truth: Mapping, *, workers: int, batch: int
 ) -> dict[str, float]:
     """AP and AP50 as COCO measures them, in [0, 1], over exactly these images.
 
     Args:
         model: from :func:`load_model`.
         dataset: from :func:`build_dataset`, or a part of it.
-        classes: names of the classes.
+        truth: from :func:`truth_of`, of the same images.
         workers: processes that load images.
         batch: images at a time.
     """
     loader: DataLoader = DataLoader(
         dataset, batch_size=batch, num_workers=workers, collate_fn=pseudo_collate, shuffle=False
     )
-    images: list[dict] = []
-    objects, found = [], []
+    found, done = [], 0
     progress = TimeLeft('detecting', len(dataset))
     for data in loader:
         for sample in model.test_step(data):
-            image, boxes = len(images), sample.pred_instances.bboxes.cpu().double()
-            images.append(dict(id=image))
-            objects += [_as_coco(image, one) for one in sample.instances]
+            boxes = sample.pred_instances.bboxes.cpu().double()
             boxes[:, 2:] -= boxes[:, :2]
             rows = (boxes, sample.pred_instances.scores, sample.pred_instances.labels)
             found += [
-                dict(image_id=image, category_id=label, bbox=box, score=score)
+                dict(image_id=done, category_id=label, bbox=box, score=score)
                 for box, score, label in zip(*(values.tolist() for values in rows))
             ]
-        progress(len(images))
-    categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
-    truth = dict(images=images, categories=categories, annotations=objects)
+            done += 1
+        progress(done)
     values = evaluate(truth, found, bounds=False).summary()
-    counted = sum(not one['iscrowd'] for one in objects)
-    return dict(AP=values['AP'], AP50=values['AP50'], images=len(images), objects=counted)
+    counted = sum(not one.get('iscrowd') for one in truth['annotations'])
+    return dict(AP=values['AP'], AP50=values['AP50'], images=done, objects=counted)
 
 
-def _as_coco(image: int, instance: Mapping) -> dict:
+def _as_coco(instance: Mapping) -> dict:
     x1, y1, x2, y2 = map(float, instance['bbox'])
     return dict(
-        image_id=image,
         category_id=int(instance['bbox_label']),
         bbox=[x1, y1, x2 - x1, y2 - y1],
         iscrowd=int(instance.get('ignore_flag', 0)),

@@ -23,7 +23,7 @@ from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import dataset_classes, leaf_datasets
 
 from .adversarial_patch import PatchOptions, make_patch
-from .deepfool import DeepFoolOptions, deepfool
+from .deepfool import DeepFoolOptions, common_means, deepfool
 from .detector import (
     Detector,
     Images,
@@ -33,6 +33,7 @@ from .detector import (
     load_model,
     measure,
     require_boxes,
+    truth_of,
 )
 from .table import to_json
 
@@ -128,7 +129,20 @@ def measure_robustness(
     tasks = [_Task(one, options, Path(out_dir) / one.name, command) for one in detectors]
     for task in tasks:
         task.check()
-    return [task.row() for task in tasks]
+    rows = [task.row() for task in tasks]
+    _compare_deepfool(tasks, rows)
+    return rows
+
+
+def _compare_deepfool(tasks: Sequence[_Task], rows: Sequence[dict]) -> None:
+    """Also give DeepFool's mean norm over the objects that all detectors lose to it."""
+    attacked = [n for n, row in enumerate(rows) if 'deepfool' in row['cells']]
+    truth = [annotations_of(tasks[n].images) for n in attacked]
+    if len(attacked) < 2 or any(one != truth[0] for one in truth):
+        return
+    means, count = common_means([tasks[n].folder / 'deepfool.jsonl' for n in attacked])
+    for n, mean in zip(attacked, means):
+        rows[n]['cells']['deepfool'] |= dict(common_L2=mean, common=count)
 
 
 class _Task:
@@ -194,8 +208,13 @@ class _Task:
         return dataset_classes(next(leaf_datasets(self.detector.cfg.test_dataloader.dataset)))
 
     @cached_property
+    def truth(self) -> dict:
+        assert self.classes is not None  # or the run would not have begun
+        return truth_of(self.images, self.classes)
+
+    @cached_property
     def _digest(self) -> str:
-        return _digest([self.detector.digest, annotations_of(self.images)])
+        return _digest([self.detector.digest, annotations_of(self.images), self.truth])
 
     def _read(self) -> dict[str, dict]:
         try:
@@ -251,8 +270,7 @@ class _Task:
             images = build_dataset(self.detector.cfg, perturbation=perturbation)
             images = first_images(images, options.images)
         batch = options.batch or loader.get('batch_size') or 1
-        assert self.classes is not None  # or the run would not have begun
-        return measure(self.model, images, self.classes, workers=workers, batch=batch)
+        return measure(self.model, images, self.truth, workers=workers, batch=batch)
 
     def _provenance(self, column: str) -> dict:
         found, device = environment(Path(__file__)), next(self.model.parameters()).device

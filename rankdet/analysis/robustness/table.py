@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: Heading of each column.
@@ -96,16 +96,24 @@ def _notes(rows: Sequence[dict]) -> list[str]:
         notes.append(f'AP50 / AP in percent on {" or ".join(on)}.')
     attacked = {row['name']: row['cells']['deepfool'] for row in rows if 'deepfool' in row['cells']}
     if attacked:
-        parts = [
-            f'{name}: {cell["fooled"]} objects fooled, {cell["withstood"]} not, '
-            f'{cell["missed"]} called wrong before, on {cell["images"]} images'
-            for name, cell in attacked.items()
-        ]
+        parts = [f'{name}: {_attacked_text(cell)}' for name, cell in attacked.items()]
         notes.append(
             'DeepFool: mean L2 norm in grey levels of the least perturbation found that changes '
             f'what an object is called ({"; ".join(parts)}).'
         )
+        same = {name: cell for name, cell in attacked.items() if cell.get('common')}
+        if same:
+            count = next(iter(same.values()))['common']
+            means = ', '.join(f'{name} {cell["common_L2"]:.1f}' for name, cell in same.items())
+            notes.append(f'The same over the {count} objects that all detectors lose: {means}.')
     return notes
+
+
+def _attacked_text(cell: Mapping) -> str:
+    where = f'{cell["missed"]} called wrong before, on {cell["images"]} images'
+    if not cell['fooled'] and not cell['withstood']:
+        return f'no object to attack, {where}'
+    return f'{cell["fooled"]} objects fooled, {cell["withstood"] or "none"} withstood, {where}'
 
 
 def to_json(value: object) -> str:
