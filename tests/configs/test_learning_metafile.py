@@ -1,5 +1,6 @@
 """The table of the digits says what its configs do, and its recorded results can be traced."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -16,8 +17,8 @@ from tests.configs.zoo import CONFIGS, ROOT, load
 
 FOLDER = CONFIGS / 'learning'
 METAFILE = read_yaml(FOLDER / 'metafile.yml')
-DIGITS, DETECTORS = read_metafile(FOLDER / 'metafile.yml').tables
-ROWS = {row.address: row for table in (DIGITS, DETECTORS) for row in table.rows}
+TABLES = DIGITS, DETECTORS, CONSTANT = read_metafile(FOLDER / 'metafile.yml').tables
+ROWS = {row.address: row for table in TABLES for row in table.rows}
 RECORD = read_results(ROOT / 'docs/records/digits.jsonl')
 LOSSES = {
     'CE': 'CrossEntropyLoss',
@@ -41,7 +42,7 @@ def test_every_config_is_a_model_and_a_row():
 
 def test_the_six_losses_come_first():
     assert [row.label for row in DIGITS.rows] == list(LOSSES)[1:]
-    for table in (DIGITS, DETECTORS):
+    for table in TABLES:
         assert table.columns == COLUMNS and not table.in_a_paper
 
 
@@ -72,6 +73,21 @@ def test_a_row_is_what_its_label_says(address):
     assert row.data == row.test_data == 'digits-128' and not row.options and not row.paper
 
 
+def test_self_balancing_is_all_that_a_constant_weight_replaces():
+    weights = {}
+    for row in CONSTANT.rows:
+        config = copy.deepcopy(load(ROOT / row.config))
+        balanced = load(ROOT / row.config.replace('-constant', ''))
+        head = config.model.get('bbox_head') or config.model.roi_head.bbox_head
+        assert head.loss_cls.pop('self_balance') is False
+        weights[row.name] = head.loss_cls.pop('loc_weight')
+        assert config.model == balanced.model
+        assert config.optim_wrapper == balanced.optim_wrapper
+        still_balances = 'rpn_head' in config.model
+        assert config.custom_hooks == (balanced.custom_hooks if still_balances else [])
+    assert weights == {'retinanet': 5.0, 'ssd': 5.0, 'faster-rcnn': 2.0}
+
+
 def test_the_scenes_are_those_that_the_configs_are_for():
     assert OWN_DATA['digits-128'] is SCENES
     assert f'{SCENES["num_train"]:,} scenes of {SCENES["size"]} pixels' in DIGITS.notes
@@ -84,7 +100,7 @@ def test_the_scenes_are_those_that_the_configs_are_for():
 def test_the_readme_shows_the_tables():
     text = (FOLDER / 'README.md').read_text()
     shown = re.search(r'<!-- tables -->\n\n(.*)\n\n<!-- end of tables -->', text, re.DOTALL)[1]
-    assert shown == format_tables([DIGITS, DETECTORS]), 'tools/reproduce.py show learning'
+    assert shown == format_tables(TABLES), 'tools/reproduce.py show learning'
     for path in re.findall(r'\]\(([^)]+)\)', text):
         assert (FOLDER / path).exists(), path
 
