@@ -129,7 +129,9 @@ def test_what_is_recorded(address):
 
 def test_the_smoke_covers_every_training():
     head, *lines = map(json.loads, (ROOT / 'docs/records/smoke.jsonl').read_text().splitlines())
-    assert len(lines) == head['trainings'] and all(line['state'] == 'ok' for line in lines)
+    assert all(line['state'] == 'ok' for line in lines)
+    later = [line for line in lines if 'commit' in line]  # added one by one
+    assert len(lines) - len(later) == head['trainings']
     rows = [row for path in CONFIGS.glob('*/metafile.yml') for t in read_metafile(path).tables
             for row in t.rows if row.model]  # fmt: skip
     tested = {address for line in lines for test in line['tests'] for address in test['rows']}
