@@ -2,10 +2,10 @@
 
     python tools/learning_table.py                           # all configs of configs/learning
     python tools/learning_table.py --only retinanet --seeds 1
-    python tools/learning_table.py --jobs 2 --out learning.jsonl
+    python tools/learning_table.py --search --seeds 3 --out learning.jsonl
 
-The learning rate of each config is searched for on scenes of its own first. An interrupted run
-goes on where it was; a second one prints the table at once.
+Each config is trained with the learning rate that it states. --search finds it first, on scenes of
+its own. An interrupted run goes on where it was; a second one prints the table at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--configs', default=ROOT / 'configs/learning', type=Path, metavar='FOLDER')
     parser.add_argument('--only', default='', help='configs whose name contains this')
-    parser.add_argument('--seeds', type=int, default=3, help='trainings each (%(default)s)')
+    parser.add_argument('--seeds', type=int, default=2, help='trainings each (%(default)s)')
+    parser.add_argument('--search', action='store_true', help='find the learning rates first')
     parser.add_argument(
         '--jobs', type=int, default=os.cpu_count() or 1, help='trainings at a time (%(default)s)'
     )
@@ -56,6 +57,7 @@ def main() -> int:
             data,
             seeds=args.seeds,
             jobs=args.jobs,
+            search=args.search,
             scenes=scenes,
             report=lambda line: print(line, flush=True),
         )

@@ -1,7 +1,7 @@
 """What each loss learns under one schedule: a table of small trainings on the digits.
 
-Every config of a folder is trained by the same schedule from random weights. Its learning rate is
-searched for first, on scenes that are neither trained on nor reported.
+Every config of a folder is trained by the same schedule from random weights, with the learning
+rate that it states or that a search found first, on scenes neither trained on nor reported.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def learn(
     seeds: int = 3,
     jobs: int = 1,
     scenes: dict[str, Any] | None = None,
+    search: bool = True,
     rates: Sequence[float] = RATES,
     report: Callable[[str], None] = print,
 ) -> list[dict]:
@@ -72,6 +73,7 @@ def learn(
         seeds: trainings per config, with seeds 0, 1, ...
         jobs: trainings at a time, each on one thread.
         scenes: options of :func:`rankdet.datasets.make_digits`, default ``SCENES``.
+        search: find the learning rate of each config; else it is the one that the config states.
         rates: learning rates to begin the search with, ascending.
         report: called with a line for each thing done.
 
@@ -81,10 +83,9 @@ def learn(
     scenes = scenes or SCENES
     make_digits(data, seed=0, workers=jobs, **scenes)
     search_data = data.with_name(data.name + '-search')
-    # Training scans in other scenes: the reported scenes and scans stay unseen.
-    make_digits(
-        search_data, seed=1, num_train=SEARCH_SCENES, num_val=1, size=scenes['size'], workers=jobs
-    )
+    if search:  # training scans in other scenes: the reported scenes and scans stay unseen
+        made = dict(num_train=SEARCH_SCENES, num_val=1, size=scenes['size'])
+        make_digits(search_data, seed=1, workers=jobs, **made)
     work_dir.mkdir(parents=True, exist_ok=True)
     paths = {path.stem: path for path in configs}
 
@@ -107,11 +108,15 @@ def learn(
                 report(f'{done}/{len(waiting)} {describe(row)}   {left:.0f} min left of this part')
             return rows
 
-        searched = run_all(Run(name, lr, 0, True) for name in paths for lr in rates)
-        best = {name: best_rate(searched, name) for name in paths}
-        further = {name: _beyond(lr, rates) for name, lr in best.items()}
-        searched += run_all(Run(name, lr, 0, True) for name, lr in further.items() if lr)
-        best = {name: best_rate(searched, name) for name in paths}
+        searched: list[dict] = []
+        if search:
+            searched = run_all(Run(name, lr, 0, True) for name in paths for lr in rates)
+            best = {name: best_rate(searched, name) for name in paths}
+            further = {name: _beyond(lr, rates) for name, lr in best.items()}
+            searched += run_all(Run(name, lr, 0, True) for name, lr in further.items() if lr)
+            best = {name: best_rate(searched, name) for name in paths}
+        else:
+            best = {name: stated_rate(path) for name, path in paths.items()}
         runs = [Run(name, best[name], seed, False) for seed in range(seeds) for name in paths]
         return searched + run_all(runs)
 
@@ -120,6 +125,13 @@ def best_rate(rows: Iterable[dict], config: str) -> float:
     """The rate of the searches of a config with the highest AP."""
     own = [row for row in rows if row['search'] and row['config'] == config]
     return max(own, key=lambda row: -1.0 if math.isnan(row['AP']) else row['AP'])['lr']
+
+
+def stated_rate(config: Path) -> float:
+    """The learning rate that a config states."""
+    from mmengine.config import Config
+
+    return Config.fromfile(config).optim_wrapper.optimizer.lr
 
 
 def _beyond(best: float, rates: Sequence[float]) -> float | None:

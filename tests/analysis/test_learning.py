@@ -76,7 +76,9 @@ def test_the_best_rate_is_that_of_the_highest_ap_of_the_search():
     assert best_rate(rows + others, 'a') == 0.2
 
 
-def searches(monkeypatch, tmp_path, ap_of_rate, rates=(1.0, 2.0)) -> list[dict]:
+def searches(
+    monkeypatch, tmp_path, ap_of_rate=lambda lr: lr, rates=(1.0, 2.0), config='a.py', **options
+) -> list[Run]:
     """Learn without training: AP is a function of the rate."""
 
     class Pool:
@@ -97,7 +99,8 @@ def searches(monkeypatch, tmp_path, ap_of_rate, rates=(1.0, 2.0)) -> list[dict]:
     monkeypatch.setattr(learning, 'ProcessPoolExecutor', Pool)
     monkeypatch.setattr(learning, 'make_digits', lambda *args, **kwargs: None)
     lines = []
-    learn([Path('a.py')], tmp_path / 'w', tmp_path / 'd', rates=rates, report=lines.append)
+    options |= dict(rates=rates, report=lines.append)
+    learn([Path(config)], tmp_path / 'w', tmp_path / 'd', **options)
     assert len(lines) == len(trained)
     return trained
 
@@ -112,6 +115,13 @@ def test_the_search_goes_on_beyond_an_edge(monkeypatch, tmp_path):
 def test_the_search_ends_at_a_rate_between_others(monkeypatch, tmp_path):
     trained = searches(monkeypatch, tmp_path, lambda lr: -((lr - 2) ** 2), rates=(1.0, 2.0, 3.0))
     assert [run.lr for run in trained] == [1, 2, 3, 2, 2, 2]
+
+
+def test_without_a_search_the_rate_is_the_one_of_the_config(monkeypatch, tmp_path):
+    config = tmp_path / 'a.py'
+    config.write_text('optim_wrapper = dict(optimizer=dict(lr=0.7))')
+    trained = searches(monkeypatch, tmp_path, config=config, search=False, seeds=2)
+    assert [(run.search, run.lr, run.seed) for run in trained] == [(False, 0.7, 0), (False, 0.7, 1)]
 
 
 def test_what_is_done_is_not_done_again(monkeypatch, tmp_path):

@@ -1,0 +1,5 @@
+# aLRP Loss by a constant weight of localisation instead of self-balancing; all else is the same.
+_base_ = 'ssd_r18_mapper_alrp-loss_1xb8-1e_digits-128.py'
+
+model = dict(bbox_head=dict(loss_cls=dict(self_balance=False, loc_weight=5.0)))
+custom_hooks = []
