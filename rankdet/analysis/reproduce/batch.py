@@ -95,7 +95,7 @@ def as_many_images(cfg: Config, world: int) -> list[str]:
         changes[f'param_scheduler.{number}.milestones'] = steps
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not checkpoint.get('by_epoch', True):
-        changes['default_hooks.checkpoint.interval'] = scaled(checkpoint.interval)
+        changes['default_hooks.checkpoint.interval'] = scaled(checkpoint['interval'])
     return as_arguments(changes, str(cfg.filename))
 
 

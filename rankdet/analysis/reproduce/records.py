@@ -61,8 +61,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def as_ours(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a metafile's ``Ours`` has of a result."""
-    keys = ('metrics', 'command', 'seed', 'device', 'commit', 'date', 'versions')
-    keys += ('remark',) if 'remark' in entry else ()
+    keys = ['metrics', 'command', 'seed', 'device', 'commit', 'date', 'versions']
+    keys += ['remark'] if 'remark' in entry else []
     return {key.capitalize(): entry[key] for key in keys}
 
 
