@@ -1,6 +1,6 @@
-"""The tables of docs/speed.md from the records beside this file.
+"""The tables of docs/speed.md and docs/choose_a_loss.md from the records beside this file.
 
-    python -m tools.benchmarks.speed_tables          # write them into the page
+    python -m tools.benchmarks.speed_tables          # write them into the pages
     python -m tools.benchmarks.speed_tables --check  # or say whether they are there
 
 A table stands between ``<!-- NAME -->`` and ``<!-- end -->``. What was not measured is blank.
@@ -22,6 +22,7 @@ from tools.benchmarks.global_model import extra, work_on_positives
 
 RECORDS = Path(__file__).parent
 PAGE = ROOT / 'docs/speed.md'
+PAGES = (PAGE, ROOT / 'docs/choose_a_loss.md')
 REGIMES = ('start', 'middle', 'trained')
 DETECTORS = ('retinanet', 'retinanet-atss', 'foveabox', 'faster-rcnn', 'ssd512')
 # Assumed of a link, a collective's step and a process, for the model of many GPUs.
@@ -311,7 +312,28 @@ def many_gpus() -> str:
     return table(header, lines)
 
 
+def choices() -> str:
+    """What each loss learnt and took on RetinaNet: means over the seeds of the learning table."""
+    path = RECORDS / 'learning.jsonl'
+    learnt = [json.loads(line) for line in path.read_text().splitlines()]
+    memory = {(row['loss'], row['images']): row.get('ratio') for row in read('heads')}
+    names = ('ap', 'alrp', 'dr', 'auc', 'focal', 'ohem')
+    in_config = ('ap-loss', 'alrp-loss', 'dr-loss', 'auc-loss', 'focal', 'ce-ohem')
+    lines = []
+    for name, spelled in zip(names, in_config):
+        prefix = f'retinanet_r18_fpn_{spelled}_'
+        own = [row for row in learnt if row['config'].startswith(prefix) and not row['search']]
+        means = [
+            f'{sum(row[key] for row in own) / len(own):.3f}'
+            for key in ('AP', 'AP50', 'AP75', 'AP90', 'step_seconds')
+        ]
+        lines.append([spelled, *means, memory.get((name, 2)), memory.get((name, 4))])
+    header = ['loss', 'AP', 'AP50', 'AP75', 'AP90', 's/iteration']
+    return table([*header, 'memory, 2 images', 'memory, 4 images'], lines)
+
+
 TABLES = {
+    'choices': choices,
     'losses on a cpu': lambda: losses(False),
     'losses on a gpu': lambda: losses(True),
     'limits on a gpu': limits,
@@ -345,11 +367,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--check', action='store_true', help='write nothing; 1 if tables are old')
     args = parser.parse_args()
-    page = PAGE.read_text()
-    filled = fill(page)
+    pages = {path: path.read_text() for path in PAGES}
+    filled = {path: fill(page) for path, page in pages.items()}
     if args.check:
-        sys.exit(int(filled != page))
-    PAGE.write_text(filled)
+        sys.exit(int(filled != pages))
+    for path, page in filled.items():
+        path.write_text(page)
 
 
 if __name__ == '__main__':
