@@ -332,6 +332,25 @@ def choices() -> str:
     return table([*header, 'memory, 2 images', 'memory, 4 images'], lines)
 
 
+def evaluation() -> str:
+    """All measures beside pycocotools' bbox evaluation."""
+    lines = []
+    for row in read('evaluation'):
+        theirs, ours = (
+            [row[f'median_{unit}'][side] for unit in ('s', 'cpu_s')]
+            for side in ('pycocotools_bbox', 'rankdet_all_measures')
+        )
+        lines.append([
+            row['images'], row['detections_per_image'], *theirs, *ours, row['ratio'],
+            row['cpu_ratio'], 'yes' if row['same_ap_and_ar'] else 'no', row['load'],
+        ])  # fmt: skip
+    header = [
+        'images', 'detections each', 'pycocotools s', 'processor s', 'rankdet s', 'processor s',
+        'ratio', 'processor', 'same AP and AR', 'load',
+    ]  # fmt: skip
+    return table(header, lines)
+
+
 TABLES = {
     'choices': choices,
     'losses on a cpu': lambda: losses(False),
@@ -351,6 +370,7 @@ TABLES = {
     'global times': check,
     'commands of global': lambda: commands('global'),
     'many gpus': many_gpus,
+    'evaluation': evaluation,
 }
 
 
