@@ -220,11 +220,15 @@ def _describe_rank(
     errors = logits.new_empty(0) if loc_errors is None else loc_errors
     dtype = wide(errors.dtype)
     int32, float32 = torch.int32, torch.float32
-    cells = load_kernels('ranking').number_of_cells(rows)
+    kernels = load_kernels('ranking')
+    is_half = logits.element_size() == 2
+    sizes = (
+        (1, kernels.HALVES, 0) if is_half else (2 * rows, 4 * rows, kernels.number_of_cells(rows))
+    )
     state = (
-        logits.new_empty(2 * rows, dtype=float32),
-        logits.new_empty(4 * rows, dtype=float32),
-        logits.new_empty(cells, dtype=int32),
+        logits.new_empty(sizes[0], dtype=float32),
+        logits.new_empty(sizes[1], dtype=float32),
+        logits.new_empty(sizes[2], dtype=int32),
         logits.new_empty(1, dtype=float32),
         logits.new_empty(3, dtype=int32),
         logits.new_empty(rows, dtype=float32),

@@ -26,6 +26,8 @@ TOLERANCE = 1e-5
 _SHAPES = (4, 11, 80), (4, 61, 5), (4, 301, 1), (4, 301, 0)
 # Classes with which aLRP Loss gets an error for each positive, so that these are counted.
 _COUNTED = 5
+# What comes into the backward pass: not 1, which kernels might forget.
+_INCOMING = 2.5
 
 _DR_OPTIONS = 'pos_lambda', 'neg_lambda', 'surrogate', 'smoothness', 'rho', 'margin'
 
@@ -104,7 +106,8 @@ def _run(
     if logits.shape[-1] == _COUNTED:
         errors = errors[(targets >= 0) & (targets < _COUNTED)]
     value = compute(name, logits, targets, errors, logits.ndim > targets.ndim)
-    gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+    incoming = torch.full_like(value, _INCOMING)
+    gradients = torch.autograd.grad(value, leaves, incoming, allow_unused=True)
     return [x.detach().cpu() for x in (value, *gradients) if x is not None]
 
 

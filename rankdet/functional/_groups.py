@@ -43,7 +43,7 @@ class Groups:
         # No synchronisation: rows bound the number of groups, and a sort numbers the ids.
         ordered, order = ids.long().sort()
         starts = torch.ones_like(ordered)
-        starts[0] = 0
+        starts[:1].fill_(0)  # an assignment would copy the number from the host, which waits
         starts[1:] = ordered[1:] != ordered[:-1]
         index = torch.empty_like(ordered).scatter_(0, order, starts.cumsum(0))
         return Groups(index, rows, num_items // rows)

@@ -14,6 +14,8 @@ from ._scope import Processes
 from ._step import LinearStep, PairwiseStep, SigmoidStep
 
 STEPS = ('linear', 'sigmoid')
+# Wide beyond all use; the sums of much wider steps leave float32.
+_WIDEST = 1e20
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Step:
         """Raise on a value out of range."""
         check_choice('step', self.kind, STEPS)
         check_number('delta', self.delta, minimum=0)
+        if self.delta > _WIDEST:
+            raise ValueError(f'delta must be at most {_WIDEST:g}, got {self.delta!r}')
         check_number('scale', self.scale, minimum=0, strict=True)
 
     def over(self, positives: Tensor, dtype: torch.dtype) -> LinearStep | SigmoidStep:

@@ -54,7 +54,7 @@ class LinearStep:
         self.knots = positives.new_empty(2 * n)
         self.knots[self.low], self.knots[self.high] = opening, closing
         turns = torch.zeros_like(index).repeat(2)
-        turns[self.low], turns[self.high] = 1, -1
+        turns.index_fill_(0, self.low, 1).index_fill_(0, self.high, -1)
         self.is_open = turns.cumsum(0) > 0
         # Gaps where no ramp is open are left out, so that sums of widths stay small.
         gaps = self.knots.diff(append=self.knots[-1:])
@@ -93,11 +93,11 @@ class LinearStep:
         """F of every value, written over the offsets that :meth:`count` left."""
         slope, jump = torch.zeros_like(self.knots), torch.zeros_like(self.knots)
         slope[self.low], slope[self.high] = weights, -weights
-        slope = torch.where(self.is_open, slope.cumsum(0) * self.per_unit, 0.0)
+        slope = torch.where(self.is_open, cumsum(slope) * self.per_unit, 0.0)
         jump[self.high] = weights * self.jump
         rise = slope * self.width
-        base = jump.cumsum(0)
-        base[1:] += rise.cumsum(0)[:-1]
+        base = cumsum(jump)
+        base[1:] += cumsum(rise)[:-1]
         base += slope * (self.rounded - self.knots)
         # Nothing reaches the values below the first knot.
         slope = torch.nn.functional.pad(slope, (1, 0)).to(values.dtype)
@@ -202,4 +202,20 @@ def _histograms(bins: Tensor, values: Tensor, size: int) -> tuple[Tensor, Tensor
 
 
 def _reversed_cumsum(values: Tensor) -> Tensor:
-    return values.flip(0).cumsum(0).flip(0)
+    return cumsum(values.flip(0)).flip(0)
+
+
+def cumsum(values: Tensor) -> Tensor:
+    """Sums up to each, in an order that does not depend on timing where torch must keep one."""
+    if not _must_not_depend_on_timing(values):
+        return values.cumsum(0)
+    # Torch refuses its own there. Sums of 2, 4, 8, ... neighbours, each in a fixed order.
+    reach = 1
+    while reach < values.shape[0]:
+        values = torch.cat([values[:reach], values[reach:] + values[:-reach]])
+        reach *= 2
+    return values
+
+
+def _must_not_depend_on_timing(values: Tensor) -> bool:
+    return values.is_cuda and torch.are_deterministic_algorithms_enabled()

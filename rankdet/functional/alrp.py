@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ._inputs import check_floating
 from ._ranking import Ranking, Step
+from ._step import cumsum
 from ._update import RankingOp, Terms
 
 
@@ -32,7 +33,7 @@ def _average_lrp(ranking: Ranking) -> Terms:
     update = torch.where(false_positives <= 1e-5, 0.0, lrp_gap)
     # E(k) counts in l(i) for all i at or below k.
     below = torch.searchsorted(ranking.scores, ranking.scores, right=True) - 1
-    loc_weights = rank.reciprocal().cumsum(0)[below]
+    loc_weights = cumsum(rank.reciprocal())[below]
     return Terms(loss=false_positives / rank, update=update, loc_weights=loc_weights)
 
 
@@ -79,7 +80,7 @@ def alrp_loss(
             positives have in ``targets.flatten()``, or in the shape of ``targets`` or of
             ``logits.shape[:-1]`` and read at positives only. A vector of length \|P\| is always
             read the first way.
-        delta: half-width of the linear step, >= 0; 0 is the Heaviside step with H(0) = 1.
+        delta: half-width of the linear step, 0 to 1e20; 0 is the Heaviside step with H(0) = 1.
         class_indices: ``targets`` hold one class per row of logits.
         scope: 'image', 'batch' or 'global', as in :func:`ap_loss`. With 'global' a process gets
             the gradients of its own logits and errors.

@@ -57,7 +57,7 @@ def ap_loss(
         logits: scores of any shape, floating. Half precision is computed in float32.
         targets: 1 positive, 0 negative, -1 ignored, in the shape of ``logits``; or class
             indices, see below.
-        delta: half-width of the linear step, >= 0; 0 is the Heaviside step with H(0) = 1.
+        delta: half-width of the linear step, 0 to 1e20; 0 is the Heaviside step with H(0) = 1.
         interpolated: let precision only grow from the lowest positive to the highest
             (Algorithm 1), in the value and in the gradient.
         class_indices: ``targets`` are integers of shape ``logits.shape[:-1]`` that hold the

@@ -43,7 +43,7 @@ def auc_loss(
         logits: scores of any shape, floating. Half precision is computed in float32.
         targets: 1 positive, 0 negative, -1 ignored, in the shape of ``logits``; or class
             indices, as :func:`ap_loss` takes them.
-        delta: half-width of the linear step, >= 0; 0 is the Heaviside step with H(0) = 1.
+        delta: half-width of the linear step, 0 to 1e20; 0 is the Heaviside step with H(0) = 1.
         class_indices: ``targets`` hold one class per row of logits.
         scope: 'image', 'batch' or 'global', as in :func:`ap_loss`.
         image_ids: integers of shape ``logits.shape[:1]`` or ``logits.shape``; needed by 'image'.

@@ -65,7 +65,7 @@ def error_driven_loss(
             are all 0 sends no update. With a ``share`` all pairs are visited, in bounded memory
             and in the dtype of the scores: ``torch.exp`` overflows in float32 above 88.
         normalizer: Z > 0; None for \|P\|.
-        delta: half-width of the linear step, >= 0; 0 is the Heaviside step with H(0) = 1.
+        delta: half-width of the linear step, 0 to 1e20; 0 is the Heaviside step with H(0) = 1.
         class_indices: ``targets`` hold one class per row of logits.
         scope: 'image', 'batch' or 'global', as in :func:`ap_loss`.
         image_ids: integers of shape ``logits.shape[:1]`` or ``logits.shape``; needed by 'image'.

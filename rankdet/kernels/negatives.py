@@ -129,22 +129,29 @@ def collect_bins(
 @triton.jit
 def write_gradient(
     logits, targets, rounded, table, first, grid_scale, numbers, pull, incoming, gradient, n,
-    BY_ROW: tl.constexpr, CLASSES: tl.constexpr, CLASS_INDICES: tl.constexpr,
-    CELLS: tl.constexpr, BLOCK: tl.constexpr,
+    BY_ROW: tl.constexpr, BY_BITS: tl.constexpr, CLASSES: tl.constexpr,
+    CLASS_INDICES: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """F(v) of each negative, the pull of each positive where rows name it, and 0 elsewhere."""
+    """F(v) of each negative, the pull of each positive where rows name it, and 0 elsewhere.
+
+    ``BY_BITS``: ``table`` has F of each number of 16 bits, by these; ``rounded`` its first knot.
+    """
     num_knots = 2 * tl.load(numbers + COUNT)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = index < n
     result = tl.zeros([BLOCK], tl.float32)
     if num_knots > 0:
-        value = tl.load(logits + index, mask=inside, other=0).to(tl.float32)
+        number = tl.load(logits + index, mask=inside, other=0)
+        value = number.to(tl.float32)
         is_negative, is_positive = read_targets(targets, index, inside, CLASSES, CLASS_INDICES)
         lowest = tl.load(rounded)
         # False for NaN. A score that is as good as -inf lies below all, as on plain torch.
         active = is_negative & (value >= lowest)
         value = clamp_huge(value)
-        if tl.max(active.to(tl.int32)) > 0:
+        if BY_BITS:
+            bits = number.to(tl.int16, bitcast=True).to(tl.int32) & 0xFFFF
+            result = tl.load(table + bits, mask=active, other=0)
+        elif tl.max(active.to(tl.int32)) > 0:
             cells = number_of_cells(num_knots, CELLS)
             top = top_bit(tl.load(numbers + FULLEST))
             segment = segments_of(

@@ -33,7 +33,8 @@ def find_in_rows(
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = row < rows
     label = tl.load(labels + row, mask=inside, other=-1).to(tl.int64)
-    is_positive = (label >= 0) & (label < CLASSES)
+    # Unsigned labels have no -1: a row beyond the last one would read as 255.
+    is_positive = inside & (label >= 0) & (label < CLASSES)
     count = tl.load(places + row, mask=inside, other=0)
     tl.store(numbers + COUNT + row * 0, count, mask=row == rows - 1)
     strange = inside & ((label < -1) | (label > CLASSES))

@@ -25,6 +25,9 @@ _SORT = 32
 _SMALL = 128
 _SCAN = 1024
 _CLEAR = 4096
+_TABULATE = 2048
+# Numbers that 16 bits may mean.
+HALVES = 1 << 16
 # Cells of the grid over the knots, at most: 256 KiB.
 _MOST_CELLS = 1 << 16
 # Words of bins, at most, beyond what the positives ask for: 32 MiB.
@@ -72,7 +75,11 @@ class Ordered(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the second pass needs: tensors only, so that it can be saved for backward."""
+    """What the second pass needs: tensors only, so that it can be saved for backward.
+
+    There are 65,536 half precision numbers, so for such logits ``table`` holds F of each of them
+    by its bits, ``rounded`` the first knot alone, and ``first`` nothing.
+    """
 
     rounded: Tensor
     table: Tensor
@@ -292,7 +299,25 @@ def rank(
         turns, leaps, knots, rounded, width, is_open, numbers, table,
         PER_UNIT=per_unit, BLOCK=_SCAN,
     )  # fmt: skip
-    return Ranked(value, weights, State(rounded, table, first, grid_scale, numbers, pull))
+    state = State(rounded, table, first, grid_scale, numbers, pull)
+    return Ranked(
+        value, weights, _by_bits(state, logits.dtype) if logits.element_size() == 2 else state
+    )
+
+
+def _by_bits(state: State, dtype: torch.dtype) -> State:
+    """What the second pass writes for each number of a half precision dtype, as a table."""
+    device = state.table.device
+    every = torch.arange(HALVES, dtype=torch.int32, device=device).to(torch.int16).view(dtype)
+    table = torch.empty(HALVES, device=device)
+    rounded, _, first, *_ = state
+    launch(negatives.write_gradient, HALVES // _TABULATE,
+        every, torch.zeros(HALVES, dtype=torch.int8, device=device), *state,
+        torch.ones(1, device=device), table, HALVES,
+        BY_ROW=False, BY_BITS=False, CLASSES=1, CLASS_INDICES=False, CELLS=first.shape[0],
+        BLOCK=_TABULATE,
+    )  # fmt: skip
+    return state._replace(rounded=rounded[:1].clone(), table=table, first=first.new_empty(0))
 
 
 def gradient(
@@ -318,8 +343,8 @@ def gradient(
     rounded, table, first, grid_scale, numbers, pull = state
     launch(negatives.write_gradient, triton.cdiv(n, _PASS),
         logits, targets, rounded, table, first, grid_scale, numbers, pull, incoming, result, n,
-        BY_ROW=positions is None, CLASSES=classes, CLASS_INDICES=class_indices,
-        CELLS=first.shape[0], BLOCK=_PASS,
+        BY_ROW=positions is None, BY_BITS=logits.element_size() == 2, CLASSES=classes,
+        CLASS_INDICES=class_indices, CELLS=first.shape[0], BLOCK=_PASS,
     )  # fmt: skip
     if positions is not None and positions.shape[0]:
         count = positions.shape[0]

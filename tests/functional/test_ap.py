@@ -161,6 +161,7 @@ def test_wrong_options_are_named():
     for options, message in (
         (dict(delta=-1), 'delta must be a finite number >= 0, got -1'),
         (dict(delta=float('nan')), 'delta must be a finite number >= 0, got nan'),
+        (dict(delta=1e39), r'delta must be at most 1e\+20, got 1e\+39'),
         (dict(step='sigmoid', scale=0), 'scale must be a finite number > 0, got 0'),
         (dict(step='cubic'), "step must be one of 'linear', 'sigmoid', got 'cubic'"),
         (dict(scope='world'), "scope must be one of 'image', 'batch', 'global', got 'world'"),

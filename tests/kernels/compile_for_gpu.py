@@ -21,7 +21,7 @@ TYPES = {
     torch.int64: '*i64', int: 'i32', float: 'fp32',
 }  # fmt: skip
 COMPILED = {}
-CAPABILITY = int(sys.argv[1])
+CAPABILITIES = [int(text) for text in sys.argv[1:]]
 
 
 def compile_instead(kernel, programs, *arguments, **sizes):
@@ -38,9 +38,14 @@ def compile_instead(kernel, programs, *arguments, **sizes):
         signature=signature,
         constexprs={(i,): given[n] for i, n in enumerate(kernel.arg_names) if n in constants},
     )
-    target = GPUTarget('cuda', CAPABILITY, 32)
-    binary = triton.compile(source, target=target, options=dict(enable_fp_fusion=False))
-    COMPILED.setdefault(kernel.__name__, []).append(len(binary.asm['cubin']))
+    for capability in CAPABILITIES:
+        # What differs with types and sizes is not the GPU's: the first one sees all of that.
+        if capability != CAPABILITIES[0] and (kernel.__name__, capability) in COMPILED:
+            continue
+        target = GPUTarget('cuda', capability, 32)
+        binary = triton.compile(source, target=target, options=dict(enable_fp_fusion=False))
+        sizes = COMPILED.setdefault((kernel.__name__, capability), [])
+        sizes.append(len(binary.asm['cubin']))
 
 
 def launch_all(dtype: torch.dtype, rule: str, delta: float, class_indices: bool) -> None:
@@ -69,5 +74,5 @@ if __name__ == '__main__':
     ranking.launch = dr.launch = compile_instead
     launch_all(torch.bfloat16, 'alrp', 1.0, True)
     launch_all(torch.float32, 'interpolated_ap', 0.0, False)
-    for name, sizes in COMPILED.items():
-        print(name, *sizes)
+    for (name, capability), sizes in COMPILED.items():
+        print(name, capability, *sizes)

@@ -7,7 +7,8 @@ import torch
 from torch import tensor
 
 from rankdet.functional import _fused, alrp_loss, ap_loss, auc_loss, use_kernels
-from rankdet.kernels import ranking
+from rankdet.kernels import positives, ranking
+from rankdet.kernels._device import INTERPRETED
 from tests.functional.scenes import SCENES, make_scene
 from tests.kernels.both import DEVICE, assert_equal, run
 
@@ -40,7 +41,7 @@ def make_rows(rows=40, classes=3, spread=2.0, seed=0):
 def test_every_scene(name):
     scores, targets, errors = make_scene(name)
     errors = errors.float().requires_grad_()
-    assert_equal(alrp_loss, scores.float(), targets, errors)
+    assert_equal(alrp_loss, scores.float(), targets, errors, incoming=-2.5)
 
 
 @pytest.mark.parametrize('name', ['ties', 'far_and_close', 'many_positives', 'worst'])
@@ -56,7 +57,7 @@ def test_every_rule_by_class_indices(loss, delta):
     assert_equal(loss, logits, labels, errors, class_indices=True, delta=delta)
 
 
-@pytest.mark.parametrize('delta', [0.0, 1e-30, 1e-3, 30.0])
+@pytest.mark.parametrize('delta', [0.0, 1e-30, 1e-3, 30.0, 1e20])
 def test_width_of_the_step_at_large_and_tied_scores(delta):
     scores, targets, errors = make_scene('far_and_close')
     scores = (8 * scores).round() / 8
@@ -94,14 +95,33 @@ def test_scores_as_in_training(mean, std, positive_mean, positive_std):
     positives = torch.randn(rows, classes, generator=generator) * positive_std + positive_mean
     is_positive = torch.nn.functional.one_hot(labels.clamp(min=0), classes + 1)[:, :classes].bool()
     logits = torch.where(is_positive, positives, logits)
-    assert_equal(alrp_loss, logits, labels, torch.rand(rows), class_indices=True)
+    errors = torch.rand(rows, generator=generator)
+    assert_equal(alrp_loss, logits, labels, errors, class_indices=True)
 
 
-@pytest.mark.parametrize('classes', [1, 2, 80])
+@pytest.mark.parametrize('classes', [1, 2, 80, 256, 300])
 @pytest.mark.parametrize('dtype', [torch.int8, torch.uint8])
 def test_narrow_labels(classes, dtype):
     logits, labels, _ = make_rows(20, classes)
-    assert_equal(any_ap, logits, labels.clamp(min=0).to(dtype), class_indices=True)
+    # Where the type cannot say background, all are positive.
+    labels = labels.clamp(0, min(classes, torch.iinfo(dtype).max)).to(dtype)
+    assert_equal(any_ap, logits, labels, class_indices=True)
+
+
+@pytest.mark.parametrize('classes', [256, 300])
+def test_what_lies_beyond_the_last_row_is_left_alone(classes):
+    """-1 in an unsigned byte is 255, a class of so many; rows and classes fill no block."""
+    logits = torch.zeros(ranking._PASS, classes, device=DEVICE)  # to be read beyond, if it comes
+    guarded = [torch.full((5,), 7, dtype=dtype, device=DEVICE) for dtype in (None, torch.int32)]
+    scores, slots = (x[1:-1] for x in guarded)
+    numbers = torch.zeros(3, dtype=torch.int32, device=DEVICE)
+    ranking.launch(
+        positives.find_in_rows, 1, logits, tensor([1, 5, 100], dtype=torch.uint8, device=DEVICE),
+        tensor([1, 2, 3], dtype=torch.int32, device=DEVICE), scores, numbers, scores, slots,
+        scores, slots, 3, CLASSES=classes, ERRORS='', BLOCK=ranking._PASS,
+    )  # fmt: skip
+    assert [x.tolist() for x in guarded] == [[7, 0, 0, 0, 7], [7, 0, 1, 2, 7]]
+    assert numbers.tolist()[0] == 3
 
 
 @pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.float16, torch.float64])
@@ -231,11 +251,23 @@ def test_value_without_gradient():
     assert not alone.requires_grad and alone.cpu() == value
 
 
-@pytest.mark.parametrize('scene', ['random', 'ties'])
-def test_results_do_not_depend_on_the_run(scene):
-    scores, targets, errors = make_scene(scene)
-    inputs = scores.float(), targets, errors.float().requires_grad_()
-    first, second = (run('triton', alrp_loss, *inputs) for _ in range(2))
+@pytest.mark.parametrize('by_row', [True, False])
+def test_results_do_not_depend_on_the_order_of_programs(monkeypatch, by_row):
+    for name in ('_PASS', '_SMALL', '_SORT'):
+        monkeypatch.setattr(ranking, name, 16)
+    monkeypatch.setattr(_fused, '_FEW_ROWS', 1 << 20 if by_row else 0)
+    logits, labels, errors = make_rows(90, 3)
+    logits[::4] = (4 * logits[::4]).round() / 4
+    inputs = logits, labels, errors.requires_grad_()
+    first = run('triton', alrp_loss, *inputs, class_indices=True)
+    if INTERPRETED:  # which runs them one after the other
+        from triton.runtime.interpreter import interpreter_builder as builder
+
+        straight = builder.set_grid_idx
+        monkeypatch.setattr(
+            builder, 'set_grid_idx', lambda x, y, z: straight(builder.grid_dim[0] - 1 - x, y, z)
+        )
+    second = run('triton', alrp_loss, *inputs, class_indices=True)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
