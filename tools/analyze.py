@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     sub.add_argument('--spreads', type=float, nargs='+', default=[0.05, 0.15])
     sub.add_argument('--lambdas', type=float, nargs='+', default=[1.0, 0.2, 0.1])
     sub.add_argument('--mean', type=float, default=0.5)
-    sub.add_argument('--samples', type=int, default=1_000_000)
+    sub.add_argument('--samples', type=int, default=10_000_000, help='(%(default)s)')
     sub.add_argument('--positives', action='store_true', help='drift down')
     sub = commands.add_parser('surrogates')
     sub.add_argument('--smoothness', type=float, nargs='+', default=[6.0], help='L')

@@ -2,6 +2,7 @@
 
     python tools/report.py work_dirs/mine
     python tools/report.py work_dirs/ap work_dirs/focal --out comparison.html --title 'AP and focal'
+    python tools/report.py work_dirs/mine --include work_dirs/robustness/robustness.json
 
 The newest checkpoint of each run is tested. The page has metrics, curves, analyses, the best and
 the worst images and the configs inside it and needs no other file and no network.
@@ -29,8 +30,13 @@ def parse_args() -> argparse.Namespace:
         '--pictures', type=int, default=6, help='best and worst images each (%(default)s)'
     )
     parser.add_argument('--images', type=int, help='for scatter and densities; default: all')
+    parser.add_argument('--device', help='for the analyses; default: a GPU if there is one')
     parser.add_argument(
-        '--device', help='for scatter and densities; default: a GPU if there is one'
+        '--include',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='results that are there: .json files of tools/analyze.py and tools/robustness.py',
     )
     return parser.parse_args()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+
+from rankdet.analysis.checks import read_lines
 
 # Okabe and Ito's palette, told apart under all common kinds of colour blindness.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -27,18 +28,26 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
         work_dir: folder of the run, with ``<timestamp>/vis_data/scalars.json`` in it.
 
     Returns:
-        One dict a record, as MMEngine wrote it.
+        One dict a record, as MMEngine wrote it; those of validations also have ``iteration``:
+        their own step where the run logged it by iteration, else the last iteration that was
+        logged before them. By itself their step says nothing: it is an epoch in a run that counts
+        epochs, and may be 0 for all of a run that counts iterations.
+
+    Raises:
+        UserError: a line is no record; it names file and line.
     """
     training: dict[int, dict] = {}
     testing: dict[int, dict] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # a kill cut the last line short
-                continue
-            kind = training if 'loss' in record else testing
-            kind[int(record.get('step', 0))] = record
+        last = 0
+        for record in read_lines(path, ('step',), optional=True):
+            step = int(record.get('step', 0))
+            if 'loss' in record:
+                last = step
+                training[step] = record
+            else:
+                iteration = max(last, step)  # an epoch has an iteration at least
+                testing[iteration] = record | dict(iteration=iteration)
     return [kind[step] for kind in (training, testing) for step in sorted(kind)]
 
 
@@ -63,7 +72,7 @@ def training_seconds(work_dir: str | Path) -> float:
 
 
 def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Path:
-    """Losses against iterations and, where it was tested, AP against epochs, as one picture.
+    """Losses and, where it was tested, AP against iterations, as one picture.
 
     Raises:
         ValueError: the run has logged nothing.
@@ -85,14 +94,15 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
         left.plot(steps, values, '-' if len(steps) > 10 else 'o-', color=color, label=key)
     left.set(xlabel='iteration', ylabel='loss (smoothed)', ylim=(0, None))
     left.legend(frameon=False)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for right in rest:
-        epochs = [record['step'] for record in tested]
+        measured = [record['iteration'] for record in tested]
         for color, name in zip(COLORS, LOGGED_AP):
             values = [logged_ap(record).get(name, np.nan) for record in tested]
-            right.plot(epochs, values, 'o-', color=color, label=name, clip_on=False)
-        right.set(xlabel='epoch', ylabel='AP on held-out images', ylim=(0, 1))
-        right.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # also one epoch has a width
-        right.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            right.plot(measured, values, 'o-', color=color, label=name, clip_on=False)
+        right.set(xlabel='iteration', ylabel='AP on held-out images', ylim=(0, 1))
+        right.set_xlim(0, max(measured[-1], steps[-1]))
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.legend(frameon=False, loc='upper left')
     figure.suptitle(title)
     return _save(figure, out)

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+import rankdet.plugin  # noqa: F401
 from rankdet.analysis.curves import plot_training, read_scalars, training_seconds
+from rankdet.analysis.figures.ap_curves import logged_metric
+from rankdet.engine.errors import UserError
 
 
 def step(number, loss, **more):
@@ -40,6 +43,37 @@ def test_the_later_record_of_a_step_counts(run):
     ]  # fmt: skip
     tested = [(r['step'], r['coco/bbox_mAP']) for r in records if 'loss' not in r]
     assert tested == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert [r['iteration'] for r in records if 'loss' not in r] == [10, 20, 30]
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_validations_of_a_run_that_counts_iterations(tmp_path, monkeypatch, by_epoch):
+    """LoggerHook gives them all step 0, or, with log_metric_by_epoch=False, their iteration."""
+    records = []
+    for iteration in (50, 100, 150):
+        records.append(step(iteration, 2.0))
+        if iteration > 50:
+            at = 0 if by_epoch else iteration + 20
+            records.append(measured(at, iteration / 1000))
+    log(tmp_path, '20260101_000000', records)
+    expected = {100: 0.1, 150: 0.15} if by_epoch else {120: 0.1, 170: 0.15}
+    assert logged_metric(tmp_path, 'AP') == expected
+    drawn = []
+    monkeypatch.setattr('rankdet.analysis.curves._save', lambda figure, out: drawn.append(figure))
+    plot_training(tmp_path, tmp_path / 'plot.png')
+    _, right = drawn[0].axes
+    assert right.get_xlabel() == 'iteration'
+    assert right.lines[0].get_xdata().tolist() == list(expected)
+    assert right.lines[0].get_ydata().tolist() == list(expected.values())
+
+
+def test_a_line_that_is_no_record(tmp_path):
+    log(tmp_path, '20260101_000000', [step(10, 8.0)], tail='17\n')
+    with pytest.raises(UserError, match=r'scalars\.json, line 2: a record is .*, got 17; mend'):
+        read_scalars(tmp_path)
+    log(tmp_path / 'other', '20260101_000000', [step('ten', 8.0)])
+    with pytest.raises(UserError, match=r"line 1: step must be a number, got 'ten'"):
+        read_scalars(tmp_path / 'other')
 
 
 def test_time_in_training_is_counted_once(run):
@@ -75,5 +109,4 @@ def test_either_metric_is_drawn(tmp_path, monkeypatch):
         _, right = drawn[-1].axes
         values = {line.get_label(): line.get_ydata()[0] for line in right.lines}
         assert (values['AP'], values['AP50']) == (0.25, 0.5) and np.isnan(values['AP75'])
-        assert right.get_xlim() == (0.5, 1.5)
-        assert set(right.get_xticks()) == {0, 1, 2}  # whole epochs
+        assert right.get_xlim() == (0, 1)

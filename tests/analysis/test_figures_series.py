@@ -4,6 +4,7 @@ import doctest
 import importlib
 import json
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
 from rankdet.analysis.figures.drift import drifted_weights
 from rankdet.analysis.figures.series import mean_series, window_means
+from rankdet.analysis.figures.style import panels, plain_log_axis
 from rankdet.engine.errors import UserError
 
 
@@ -175,6 +177,75 @@ def test_surrogates_are_equations_7_and_8():
 # ---------------------------------------------------------------- what is left behind
 
 
+@pytest.mark.parametrize(
+    ('values', 'decades'), [([1.0, 1.0], 1.0), ([0.9995, 1.0005], 1.0), ([0.02, 500.0], 4.48)]
+)
+def test_a_log_axis_can_be_read(values, decades):
+    """Ratios that are all one too: a decade at least, with ticks that are plain numbers."""
+    figure, axes = panels()
+    ax = axes[0, 0]
+    ax.plot(values)
+    plain_log_axis(ax, [*values, 0.0, math.nan])
+    low, high = ax.get_ylim()
+    assert low < min(values) and max(values) < high
+    assert math.log10(high / low) == pytest.approx(decades, abs=0.1)
+    figure.canvas.draw()
+    texts = [t.get_text() for t in ax.get_yticklabels() if low <= t.get_position()[1] <= high]
+    assert len(texts) >= 3 and len(set(texts)) == len(texts) and '1' in texts
+    assert all(float(text) and 'e' not in text for text in texts)
+    assert not any(t.get_text() for t in ax.get_yticklabels(minor=True))
+
+
+def test_gradients_of_losses_that_all_rank(tmp_path):
+    some_records(tmp_path, [a_record(i, 2.0, 2.0, 0.5) for i in (1, 2, 3)])
+    figure = figures.draw_gradients(figures.gradients(figures.open_runs([tmp_path], labels=['AP'])))
+    for ax in figure.axes:
+        low, high = ax.get_ylim()
+        assert high / low == pytest.approx(10)
+
+
+def test_long_labels_leave_room(tmp_path):
+    label = 'AP (run_retinanet_r18_fpn_ap-loss_1xb8-1e_digits-128_lr0.01_seed0)'
+    curve = dict(label=label, loss_seconds=[1e-3, 2e-3], loss_bytes=[1e6, 2e6])
+    figure = figures.draw_loss_cost(dict(batch_sizes=[1, 2], curves=[curve]))
+    figures.save(figure, {}, tmp_path / 'f')
+    whole = figure.bbox.width
+    assert all(ax.get_window_extent().width > 0.3 * whole for ax in figure.axes)
+    (text,) = figure.axes[0].get_legend().get_texts()
+    assert text.get_text().replace('\n', '').replace(' ', '') == label.replace(' ', '')
+    assert max(map(len, text.get_text().splitlines())) <= 34
+
+
+@pytest.mark.parametrize('name', ['drift', 'gradients', 'convergence', 'imbalance'])
+def test_what_was_saved_can_be_drawn_again(tmp_path, name):
+    curve = dict(label='AP', runs=2, steps=[1, 2], mean=[0.9, math.nan], low=[0.8, math.nan],
+                 high=[1.0, math.nan])  # fmt: skip
+    some_records(tmp_path, [a_record(1, 1.0, 4.0, 0.5), a_record(2, 0.0, 2.0, 0.75)])
+    data = {
+        'drift': lambda: figures.drift(samples=1000),
+        'gradients': lambda: figures.gradients(figures.open_runs([tmp_path], labels=['CE'])),
+        'convergence': lambda: dict(figure='convergence', window=1, curves=[curve]),
+        'imbalance': lambda: dict(figure='imbalance', curves=[
+            dict(label='AP', samples=[5, 20], final=[0.5, 0.75], from_snapshot=[False, True])]),
+    }[name]()  # fmt: skip
+    draw = getattr(figures, f'draw_{name}')
+    first = draw(data)
+    png, _, saved = figures.save(first, data, tmp_path / 'a')
+    second = draw(figures.load(saved))
+    again, _, _ = figures.save(second, data, tmp_path / 'b')
+    # The numbers in the file have six digits, which moves a line by less than a pixel.
+    change = cv2.imread(str(png)).astype(float) - cv2.imread(str(again))
+    assert np.abs(change).mean() < 0.1
+    legends = [
+        [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().texts]
+        for figure in (first, second)
+    ]
+    assert legends[0] == legends[1] and legends[0]
+    (tmp_path / 'other.json').write_text('[1]')
+    with pytest.raises(UserError, match=r'other\.json is no data of a figure'):
+        figures.load(tmp_path / 'other.json')
+
+
 def test_png_svg_and_data(tmp_path):
     data = figures.surrogates(points=3)
     data['more'] = dict(nan=math.nan, array=np.array([1.0, np.inf]), count=np.int64(3))
@@ -207,6 +278,23 @@ def test_a_run_without_log(tmp_path, call, words):
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    'line, words',
+    [
+        ('{"positives": 1, "negatives": 1, "loss_cls": 1}', 'step must be a number, got None'),
+        (
+            '{"step": 2, "positives": "x", "negatives": 1, "loss_cls": 1}',
+            "positives must be a number, got 'x'",
+        ),
+        ('[2]', r'a record is a JSON object, got \[2\]'),
+    ],
+)
+def test_a_line_of_the_recorder_that_is_no_record(tmp_path, line, words):
+    some_records(tmp_path, [a_record(1, 1.0, 1.0, 1.0)], tail=line + '\n')
+    with pytest.raises(UserError, match=rf'losses\.jsonl, line 2: {words}'):
+        figures.gradients(figures.open_runs([tmp_path], labels=['x']))
+
+
 def test_a_log_without_alrp(tmp_path):
     a_log(tmp_path, [dict(loss=1.0, step=1)])
     with pytest.raises(UserError, match='has no aLRP Loss'):
@@ -233,6 +321,12 @@ def test_runs_that_have_no_mean(tmp_path):
         (lambda: figures.loss_cost([], batch_sizes=[0]), r'must be at least 1, got \[0\]'),
         (lambda: figures.densities([], bins=0), 'bins must be at least 1, got 0'),
         (lambda: figures.scatter([], points=0), 'points must be at least 1, got 0'),
+        (lambda: figures.scatter([], images=0), 'images must be at least 1, got 0'),
+        (lambda: figures.densities([], images=-3), 'images must be at least 1, got -3'),
+        *(
+            (partial(call, [], device='gpu'), "device 'gpu' cannot be used: ")
+            for call in (figures.scatter, figures.densities, figures.push, figures.loss_cost)
+        ),
     ],
 )
 def test_bad_options(call, words):
@@ -256,3 +350,34 @@ def test_labels_from_configs(tmp_path):
     (tmp_path / 'a/other.py').write_text('')
     with pytest.raises(UserError, match='holds 2 configs'):
         figures.open_runs(paths)
+
+
+LABELLED = """
+model = dict(type='RetinaNet', bbox_head=dict(loss_cls=dict(type='APLoss', {loss})))
+optim_wrapper = dict(optimizer=dict(type='SGD', lr={lr}))
+randomness = dict(seed={seed})
+work_dir = 'work_dirs/{seed}'
+default_hooks = dict(logger=dict(interval={seed}))
+train_dataloader = dict(dataset=dict(data_root={data!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    'changes, labels',
+    [
+        ([dict(seed=1)], ['AP', 'AP', 'AP']),
+        ([dict(seed=1), dict(loss='delta=.1', seed=1)], ['AP, delta by default'] * 3
+         + ['AP, delta=0.1']),
+        ([dict(loss='delta=.1', lr=.1)], ['AP, lr=0.01, delta by default'] * 2
+         + ['AP, lr=0.1, delta=0.1']),
+        ([dict(data='voc')], ['AP, data_root=coco', 'AP, data_root=coco', 'AP, data_root=voc']),
+        ([dict(loss='delta=.1, x=2, y=3')], ['AP, 0', 'AP, 1', 'AP, 2']),
+    ],
+)  # fmt: skip
+def test_only_seeds_of_one_training_are_averaged(tmp_path, changes, labels):
+    base = dict(loss='', lr=0.01, seed=0, data='coco')
+    for number, change in enumerate([dict(), dict(seed=5), *changes]):
+        (tmp_path / f'{number}').mkdir()
+        (tmp_path / f'{number}/config.py').write_text(LABELLED.format(**base | change))
+    runs = figures.open_runs(sorted(tmp_path.iterdir()))
+    assert [run.label for run in runs] == labels

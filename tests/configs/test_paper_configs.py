@@ -163,6 +163,8 @@ def test_the_schedule(name):
     assert steps.by_epoch == (not in_iterations) == config.log_processor.by_epoch
     checkpoints = config.default_hooks.checkpoint
     assert checkpoints.get('by_epoch', True) == (not in_iterations)
+    logger = config.default_hooks.logger
+    assert logger.get('log_metric_by_epoch', True) == (not in_iterations)
     assert said.length % loop.val_interval == 0, 'the last model is validated'
     assert said.length % checkpoints.interval == 0, 'the last model is saved'
 

@@ -7,6 +7,8 @@ import shutil
 import pytest
 from mmengine.config import Config
 
+import rankdet.plugin  # noqa: F401
+from rankdet.analysis.figures import open_runs
 from tests.analysis.test_report import check_page
 from tests.engine import tiny
 
@@ -117,9 +119,14 @@ def test_report(tool, recorded, trained, tmp_path):
     assert '<i>' in words and 'i' not in read.tags and 'a <run>' in words
     for part in ('Metrics', 'aLRP', 'AP against iterations', 'Score against IoU', 'Best images'):
         assert part in words
-    assert 'Left out' not in words
-    # 7 analyses, and of each run its training, and of one best and one worst image truth and found.
-    assert pictures == 7 + 2 * 5
+    left_out = [text for text in read.text if text.startswith('Left out')]
+    assert len(left_out) == 4 and all(
+        text.startswith('Left out: AP, because ') for text in left_out
+    )
+    # 9 of analyses, and of each run its training, and of one best and one worst image the truth and
+    # what was found.
+    assert pictures == 9 + 2 * 5
+    assert words.count('Not included: ') == 2
     assert "type='aLRPLoss'" in words and "type='APLoss'" in words
 
 
@@ -130,7 +137,80 @@ def test_a_report_says_what_it_leaves_out(tool, trained, tmp_path):
     assert tool('report', copy, '--out', 'r.html', '--pictures', '0').status == 0
     words = ''.join(check_page((tmp_path / 'r.html').read_text())[0].text)
     assert 'Left out: this run has no log.' in words
-    assert 'Left out: no run was trained with the LossRecorder.' in words
+    assert 'Left out: AP, because it was not trained with the LossRecorder.' in words
+    assert 'Left out: AP, because it was never validated while it trained' in words
+    assert 'Left out: AP, because it has no log.' in words
+
+
+def test_a_report_with_results_that_are_there(tool, trained, tmp_path):
+    assert tool('analyze', 'drift', '--samples', '1000').status == 0
+    cell = dict(AP=0.25, AP50=0.5, images=3, objects=9)
+    fool = dict(L2=70.125, relative=0.1, fooled=4, withstood=0, missed=5, images=3)
+    rows = [dict(name='<b>', cells=dict(original=cell, deepfool=fool)),
+            dict(name='c', cells=dict(original=cell | dict(AP=None)))]  # fmt: skip
+    (tmp_path / 'robustness.json').write_text(json.dumps(rows))
+    files = ('robustness.json', 'work_dirs/analysis/drift.json')
+    options = ('--out', 'r.html', '--pictures', '0', '--include')
+    done = tool('report', trained, *options, *files)
+    assert done.status == 0, done.err
+    read, _ = check_page((tmp_path / 'r.html').read_text())
+    words = ''.join(read.text)
+    assert 'A distribution under lambda' in words and 'Robustness' in words
+    assert '<b>0.5000.25070.125c' in words and '4 objects fooled, none withstood' in words
+    assert 'Not included: convergence, imbalance, surrogates, which' in words
+    for content, reason in (
+        ('[]', 'holds no results'), ('{"figure": "x"}', 'holds no results'),
+        ('{"figure": "drift"}', "cannot be shown (KeyError: 'panels')"),
+    ):  # fmt: skip
+        (tmp_path / 'bad.json').write_text(content)
+        done = tool('report', trained, *options, 'bad.json')
+        (line,) = [line for line in done.err.splitlines() if line.startswith('error: ')]
+        assert done.status == 1 and 'bad.json' in line and reason in line
+
+
+def test_a_report_of_two_seeds_and_of_other_data(tool, trained, own_data, edit_json, tmp_path):
+    """Each run has its own row and curve; of runs tested on different images none is best."""
+    same, other = (shutil.copytree(trained, tmp_path / name) for name in ('same', 'other'))
+    done = tool('report', trained, same, '--out', 'same.html', '--pictures', '0')
+    assert done.status == 0, done.err
+    text = (tmp_path / 'same.html').read_text()
+    assert 'AP (run)' in text and 'AP (same)' in text and 'class="best"' in text
+    assert 'different data' not in text
+
+    def first_two(content):
+        content['images'] = content['images'][:2]
+        kept = [image['id'] for image in content['images']]
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
+
+    edit_json(own_data / 'annotations/instances_val.json', first_two)
+    cfg = Config.fromfile(next(trained.glob('*.py')))
+    cfg.merge_from_dict(tiny.at(own_data))
+    (path,) = other.glob('*.py')
+    cfg.dump(path)
+    done = tool('report', trained, other, '--out', 'other.html', '--pictures', '0')
+    assert done.status == 0, done.err
+    text = (tmp_path / 'other.html').read_text()
+    words = ''.join(check_page(text)[0].text)
+    assert 'Tested on different data: the rows cannot be compared.' in words
+    assert 'on 3 images with' in words and 'on 2 images with' in words and 'in data)' in words
+    assert 'class="best"' not in text
+
+
+def test_names_of_a_report_are_unique(tmp_path):
+    from rankdet.analysis.report.build import _names
+
+    (tmp_path / 'a/x').mkdir(parents=True)
+    (tmp_path / 'b/x').mkdir(parents=True)
+    files = [
+        tmp_path / 'a/x/epoch_1.pth',
+        tmp_path / 'a/x/epoch_2.pth',
+        tmp_path / 'b/x/epoch_2.pth',
+    ]
+    for file in files:
+        file.touch()
+    runs = open_runs([*files, tmp_path], labels=['AP'] * 3 + ['DR'])
+    assert _names(runs) == ['AP (x) (epoch_1.pth)', 'AP (x) (epoch_2.pth) (2)',
+                            'AP (x) (epoch_2.pth) (3)', 'DR']  # fmt: skip
 
 
 @pytest.fixture
@@ -163,6 +243,23 @@ def test_one_line_for_what_is_missing(tool, run_without, command, lacks, words):
     assert done.status == 1
     (line,) = [line for line in done.err.splitlines() if line.startswith('error: ')]
     assert 'copy' in line and all(word in line for word in words)
+
+
+@pytest.mark.parametrize(
+    'command, words',
+    [
+        (['analyze', 'densities', '{run}', '--device', 'gpu'], ["device 'gpu' cannot be used"]),
+        (['report', '{run}', '--device', 'gpu'], ["device 'gpu' cannot be used"]),
+        (['analyze', 'scatter', '{run}', '--images', '0'], ['images must be at least 1, got 0']),
+        (['report', '{run}', '--images', '-3'], ['images must be at least 1, got -3']),
+        (['report', '{run}', '--include', 'none.json'], ['none.json does not exist']),
+    ],
+)
+def test_one_line_for_a_wrong_option(tool, trained, command, words):
+    done = tool(*(part.format(run=trained) for part in command))
+    (line,) = [line for line in done.err.splitlines() if line]
+    assert done.status == 1 and line.startswith('error: '), done.err
+    assert all(word in line for word in words)
 
 
 @pytest.mark.parametrize('command', [['analyze', 'densities'], ['report']])

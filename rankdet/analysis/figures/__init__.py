@@ -19,7 +19,8 @@ function              what it shows                                             
 ====================  ===========================================================  ==============
 
 Each returns a dict that JSON can hold after :func:`plain`; ``draw_...`` makes the figure of it, and
-:func:`save` leaves PNG, SVG and JSON. Trainings come from :func:`open_runs`.
+:func:`save` leaves PNG, SVG and JSON, from which :func:`load` reads the data again. Trainings come
+from :func:`open_runs`.
 """
 
 import rankdet.plugin  # noqa: F401  before any import of MMDetection
@@ -34,7 +35,7 @@ from .gradients import draw_gradients, gradients
 from .push import draw_push, push, push_table
 from .runs import Run, open_runs
 from .scatter import draw_scatter, scatter
-from .style import plain, save
+from .style import load, plain, save
 from .surrogates import draw_surrogates, surrogates
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     'drift',
     'gradients',
     'imbalance',
+    'load',
     'loss_cost',
     'loss_time',
     'open_runs',

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankdet.analysis.curves import logged_ap
+from rankdet.analysis.curves import logged_ap, read_scalars
 from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
@@ -70,23 +69,12 @@ def _series(run: Run, metric: str, measure: bool, report) -> dict[int, float]:
 
 
 def logged_metric(folder: Path, metric: str) -> dict[int, float]:
-    """Iteration to value, of all validations in a run's log.
-
-    A validation counts at the last iteration that was logged before it.
-    """
+    """Iteration to value, of all validations in a run's log, see :func:`.curves.read_scalars`."""
     found = {}
-    for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        step = 0
-        for line in path.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # a kill cut the last line short
-                continue
-            if 'loss' in record:
-                step = record['step']
-            value = logged_ap(record).get(metric)
-            if value is not None and step:
-                found[step] = value
+    for record in read_scalars(folder):
+        value = logged_ap(record).get(metric)
+        if value is not None and record.get('iteration'):
+            found[record['iteration']] = value
     return found
 
 

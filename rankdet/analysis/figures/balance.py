@@ -9,7 +9,7 @@ import numpy as np
 
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import mean_series
-from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.style import look, panels, plain_log_axis, runs_text
 from rankdet.engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def _product(log: list[dict], prefix: str) -> dict[int, float]:
 
 def draw_balance(data: dict) -> Figure:
     """One column a curve: the losses above, the weight below."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     curves = data['curves']
     figure, axes = panels(2, len(curves), sharex='col', height=2.9, width=5.2)
     for (above, below), curve in zip(axes.T, curves):
@@ -90,8 +88,6 @@ def draw_balance(data: dict) -> Figure:
         above.legend(ncols=2, loc='upper center', fontsize=8.5)
         above.set_title(curve['label'] + runs_text(curve['runs']), fontsize=10)
         below.plot(curve['steps'], curve['sb_weight'], color='black', drawstyle='steps-mid')
-        below.set(xlabel='iteration', ylabel='self-balancing weight', yscale='log')
-        below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        below.yaxis.set_major_formatter('{x:g}')
-        below.yaxis.set_minor_formatter(NullFormatter())
+        below.set(xlabel='iteration', ylabel='self-balancing weight')
+        plain_log_axis(below, curve['sb_weight'])
     return figure

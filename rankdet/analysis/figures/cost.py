@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from mmdet.models.utils import unpack_gt_instances
 
+from rankdet.analysis.checks import check_device
 from rankdet.analysis.figures.runs import Run, by_label, load_model, training_batch
 from rankdet.analysis.figures.series import draw_band, mean_series, window_means
 from rankdet.analysis.figures.style import look, panels, runs_text
@@ -108,6 +109,7 @@ def loss_cost(
         raise ValueError(
             f'batch_sizes and rounds must be at least 1, got {list(batch_sizes)} and {rounds}'
         )
+    check_device(device)
     firsts = {label: group[0] for label, group in by_label(runs).items()}
     models = {label: load_model(run, device) for label, run in firsts.items()}
     batches = {label: training_batch(run, max(batch_sizes)) for label, run in firsts.items()}

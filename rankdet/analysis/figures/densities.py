@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.figures.examples import Examples, examples
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.style import grid, look, panels, runs_text
@@ -39,8 +40,8 @@ def densities(
     Raises:
         UserError: a data set has no boxes, or a checkpoint and its config do not fit.
     """
-    if bins < 1:
-        raise ValueError(f'bins must be at least 1, got {bins}')
+    check_at_least(1, bins=bins, images=images)
+    check_device(device)
     edges = np.linspace(0, 1, bins + 1)
     curves = []
     for label, group in by_label(runs).items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
-from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.style import look, panels, plain_log_axis, runs_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +41,10 @@ def gradient_ratio(record: dict) -> float:
     return record['negatives'] / record['positives']
 
 
+def _values(data: dict, key: str) -> list[float]:
+    return [v for curve in data['curves'] for end in ('low', 'high') for v in curve[key][end]]
+
+
 def draw_gradients(data: dict) -> Figure:
     """Left the ratio, right the loss."""
     figure, axes = panels(1, 2)
@@ -50,7 +54,9 @@ def draw_gradients(data: dict) -> Figure:
         label = curve['label'] + runs_text(curve['runs'])
         draw_band(left, curve['ratio'], look(index), label)
         draw_band(right, curve['loss'], look(index), label)
-    left.set(xlabel='iteration', ylabel='Σ|gradient|: negatives / positives', yscale='log')
-    right.set(xlabel='iteration', ylabel='classification loss', yscale='log')
+    left.set(xlabel='iteration', ylabel='Σ|gradient|: negatives / positives')
+    right.set(xlabel='iteration', ylabel='classification loss')
+    plain_log_axis(left, [1.0, *_values(data, 'ratio')])
+    plain_log_axis(right, _values(data, 'loss'))
     right.legend()
     return figure

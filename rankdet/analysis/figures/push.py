@@ -10,6 +10,7 @@ import torch
 from mmdet.models.utils import unpack_gt_instances
 from torch import Tensor
 
+from rankdet.analysis.checks import check_device
 from rankdet.analysis.figures.runs import Run, by_label, load_model, training_batch
 from rankdet.analysis.figures.style import grid, look, runs_text
 from rankdet.analysis.push import LOSSES, push_profile
@@ -50,6 +51,7 @@ def push(runs: Sequence[Run], *, device: str | None = None) -> dict:
     Raises:
         UserError: a head scores by a softmax, or a run's data, checkpoint and config do not fit.
     """
+    check_device(device)
     panels = []
     for label, group in by_label(runs).items():
         found = [training_scores(run, device) for run in group]
@@ -135,8 +137,8 @@ def draw_push(data: dict) -> Figure:
                    label='above the median positive')  # fmt: skip
         ax.set(xscale='log', xlim=(1, None), ylim=(0, 101))
         ax.set_title(f'scores of {_name(panel)}', fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8.5, ncols=5,
-                  loc='outside upper center')  # fmt: skip
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8.5, loc='outside upper center',
+                  ncols=5 if len(panels) > 1 else 2)  # fmt: skip
     figure.supxlabel('how many of the highest negatives', fontsize=10)
     figure.supylabel('share of the push on them (%)', fontsize=10)
     return figure

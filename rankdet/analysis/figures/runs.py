@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from rankdet.analysis.checks import read_lines
 from rankdet.analysis.curves import read_scalars
+from rankdet.analysis.figures.labels import labels_of
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
 from rankdet.engine.launch import load_config
@@ -27,18 +28,8 @@ from rankdet.engine.weights_only import load_weights
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
 
-LOSS_NAMES = {
-    'APLoss': 'AP',
-    'AUCLoss': 'AUC',
-    'aLRPLoss': 'aLRP',
-    'DRLoss': 'DR',
-    'FocalLoss': 'focal',
-    'CrossEntropyLoss': 'CE',
-    'OHEMCrossEntropyLoss': 'CE + OHEM',
-    'ApproxAPLoss': 'AP, approximate gradient',
-    'StructuredHingeAPLoss': 'AP, structured hinge',
-}
-_HEADS = ('bbox_head', 'rpn_head')
+#: What each record of LossRecorder has.
+RECORDED = ('step', 'positives', 'negatives', 'loss_cls')
 _names = count()
 
 
@@ -89,7 +80,7 @@ class Run:
         """What MMEngine logged, see :func:`rankdet.analysis.curves.read_scalars`.
 
         Raises:
-            UserError: it logged nothing.
+            UserError: it logged nothing, or a line is no record.
         """
         records = read_scalars(self.folder)
         if not records:
@@ -103,15 +94,11 @@ class Run:
         """What :class:`rankdet.engine.recorder.LossRecorder` recorded; the later of a step counts.
 
         Raises:
-            UserError: it recorded nothing.
+            UserError: it recorded nothing, or a line is no record.
         """
         found: dict[int, dict] = {}
         for path in sorted(self.folder.glob(f'*/vis_data/{RECORDS}')):
-            for line in path.read_text().splitlines():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:  # a kill cut the last line short
-                    continue
+            for record in read_lines(path, RECORDED):
                 found[record['step']] = record
         if not found:
             raise UserError(
@@ -132,7 +119,7 @@ def open_runs(
     Args:
         paths: folders or ``.pth`` files.
         config: of all of them; None takes the only config in each folder.
-        labels: one a path; None makes them of the losses, and of the detectors where they differ.
+        labels: one a path; None makes them of the losses, and of what else differs but the seed.
 
     Raises:
         UserError: a path does not exist, or a folder holds several configs.
@@ -145,7 +132,7 @@ def open_runs(
             raise UserError(f'run {path} does not exist; give folders of trainings, or checkpoints')
         folder, checkpoint = (path, None) if path.is_dir() else (path.parent, path)
         found.append(Run(folder, '', _config_in(folder, config), checkpoint))
-    labels = labels or _labels(found)
+    labels = labels or labels_of(found)
     return [Run(r.folder, name, r.config_file, r.checkpoint_file) for r, name in zip(found, labels)]
 
 
@@ -166,25 +153,6 @@ def _config_in(folder: Path, config: str | Path | None) -> Path | None:
             f'{folder} holds {len(configs)} configs ({names}); say which: --config FILE'
         )
     return configs[0] if configs else None
-
-
-def _labels(runs: Iterable[Run]) -> list[str]:
-    described = [_describe(run) for run in runs]
-    detectors = {detector for detector, _ in described if detector}
-    if len(detectors) < 2:
-        return [loss for _, loss in described]
-    return [f'{detector}, {loss}' if detector else loss for detector, loss in described]
-
-
-def _describe(run: Run) -> tuple[str, str]:
-    """Detector and loss, as a legend has them."""
-    if run.config_file is None:
-        return '', run.folder.resolve().name
-    model = run.config.model
-    head: dict = next((model[name] for name in _HEADS if name in model), {})
-    loss = (head.get('loss_cls') or {}).get('type', '')
-    loss = LOSS_NAMES.get(loss, loss.removesuffix('Loss'))
-    return str(model.type), loss or run.folder.resolve().name
 
 
 def by_label(runs: Iterable[Run]) -> dict[str, list[Run]]:

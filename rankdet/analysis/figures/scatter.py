@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.figures.examples import Examples, examples
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.style import grid, look
@@ -48,8 +49,8 @@ def scatter(
     Raises:
         UserError: the head has no anchors, a data set no boxes, or a checkpoint does not fit.
     """
-    if points < 1:
-        raise ValueError(f'points must be at least 1, got {points}')
+    check_at_least(1, points=points, images=images)
+    check_device(device)
     found = []
     for label, group in by_label(runs).items():
         parts: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}

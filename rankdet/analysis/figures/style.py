@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankdet.analysis.curves import COLORS
+from rankdet.engine.errors import UserError
+from rankdet.untrusted import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +65,41 @@ def grid(count: int, columns: int = 3):
     return figure, axes
 
 
+def plain_log_axis(ax, values: Iterable[float]) -> None:
+    """A logarithmic y axis that spans a decade at least, with plain numbers.
+
+    Args:
+        values: all that is drawn; what is not positive and finite does not count.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_yscale('log')
+    known = [value for value in values if value > 0 and math.isfinite(value)]
+    if known:
+        low, high = min(known), max(known)
+        margin = max(1.1, math.sqrt(10 * low / high))
+        ax.set_ylim(low / margin, high * margin)
+        subs = (1, 2, 5) if high / low < 1e3 else (1,)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def fit_labels(figure: Figure, width: int = 34) -> None:
+    """Break the lines of legends and titles that would take the room of the axes.
+
+    Args:
+        width: most characters in a line of a legend or of the title of one of several axes.
+    """
+    from matplotlib.text import Text
+
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes)]
+    texts: list[Text] = [text for one in legends if one for text in one.get_texts()]
+    for text in (*texts, *(ax.title for ax in figure.axes)):
+        lines = text.get_text().splitlines()
+        text.set_text('\n'.join(wrapped for line in lines for wrapped in wrap(line, width)))
+
+
 def save(figure: Figure, data: Mapping, out: str | Path) -> list[Path]:
     """Write ``out``.png, ``out``.svg and ``out``.json.
 
@@ -77,11 +115,32 @@ def save(figure: Figure, data: Mapping, out: str | Path) -> list[Path]:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     paths = [out.with_name(f'{out.name}.{suffix}') for suffix in ('png', 'svg', 'json')]
+    fit_labels(figure)
     with rc_context(_LOOK):
         figure.savefig(paths[0], dpi=130)
         figure.savefig(paths[1], dpi=200, metadata={'Date': None})
     paths[2].write_text(json.dumps(plain(data)) + '\n', encoding='utf-8')
     return paths
+
+
+def load(path: str | Path) -> dict:
+    """The data of a figure from the JSON that :func:`save` left; null is NaN.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    data = read_json(path, 'figure data')
+    if not (isinstance(data, dict) and isinstance(data.get('figure'), str)):
+        raise UserError(f'{path} is no data of a figure: tools/analyze.py leaves them as NAME.json')
+    return _known(data)
+
+
+def _known(value):
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_known(inner) for inner in value]
+    return math.nan if value is None else value
 
 
 def plain(value):

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import mmdet
 import mmengine
 import numpy as np
 import torch
 
-from rankdet.analysis import figures
+from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.curves import plot_training
-from rankdet.analysis.figures.ap_curves import logged_metric
 from rankdet.analysis.figures.predictions import predict
-from rankdet.analysis.figures.runs import Run, open_runs
+from rankdet.analysis.figures.runs import Run, annotation_file, open_runs
 from rankdet.analysis.report import page
+from rankdet.analysis.report.analyses import Report, analyses, included, read_results
 from rankdet.analysis.report.drawing import draw_image
 from rankdet.analysis.report.image_errors import best_and_worst, image_errors
-from rankdet.engine.errors import UserError
-from rankdet.evaluation import Evaluation, Matching
+from rankdet.evaluation import Evaluation, GroundTruth, Matching
 from rankdet.evaluation.report import evaluate_matching, match_for_all
 
 METRICS = (
@@ -36,7 +31,6 @@ METRICS = (
     'oLRP', 'oLRP_loc', 'oLRP_fp', 'oLRP_fn', 'rho',
 )  # fmt: skip
 LOWER = ('oLRP', 'oLRP_loc', 'oLRP_fp', 'oLRP_fn')
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,13 +53,14 @@ def build_report(
     pictures: int = 6,
     images: int | None = None,
     device: str | None = None,
+    include: Sequence[str | Path] = (),
     report: Report = lambda line: None,
 ) -> Path:
     """Test the newest checkpoint of each run and write one page of HTML about all of them.
 
-    It has the metrics, the training curves, the analyses that the runs allow for (what is left
-    out, and why, stands in its place), pictures of the images with the best and the worst LRP,
-    and the configs. It needs no other file and no network.
+    It has the metrics, the training curves, the analyses that the runs allow for (which run is
+    left out of one, and why, stands there), the results that ``include`` names, pictures of the
+    images with the best and the worst LRP, and the configs. It needs no other file and no network.
 
     Args:
         paths: folders of trainings, or checkpoints in them.
@@ -75,26 +70,34 @@ def build_report(
         title: of the page.
         pictures: how many of the best and of the worst images of each run.
         images: how many images the scatter and the densities take; None takes all.
-        device: for those two; None takes a GPU if there is one.
+        device: for all analyses of checkpoints; None takes a GPU if there is one.
+        include: results that are there already: ``.json`` files of tools/analyze.py and
+            tools/robustness.py.
         report: called with a line for each step.
 
     Returns:
         ``out``.
 
     Raises:
-        UserError: a run has no config or no checkpoint, they do not fit, or an image is missing.
+        UserError: a run has no config or no checkpoint, they do not fit, an image is missing, or a
+            file of ``include`` holds no results.
         ValueError: a data set has no boxes.
     """
-    if pictures < 0:
-        raise ValueError(f'pictures must be at least 0, got {pictures}')
+    check_at_least(0, pictures=pictures)
+    check_at_least(1, images=images)
+    check_device(device)
+    added = read_results(include)
     runs = open_runs(paths, config=config, labels=labels)
     tested = []
     for run, name in zip(runs, _names(runs)):
+        run = replace(run, label=name)  # figures average runs of one label: here each is its own
         report(f'testing {name}')
         matching = match_for_all(*predict(run))
         tested.append(Tested(run, name, matching, evaluate_matching(matching, bounds=False)))
     sections = [('metrics', 'Metrics', _metrics(tested))]
-    sections.append(('analyses', 'Analyses', ''.join(_analyses(runs, images, device, report))))
+    named = [one.run for one in tested]
+    drawn = [*analyses(named, images, device, report), *included(added)]
+    sections.append(('analyses', 'Analyses', ''.join(drawn)))
     for number, one in enumerate(tested, 1):
         report(f'drawing {one.name}')
         sections.append((f'run{number}', one.name, _about(one, pictures)))
@@ -105,12 +108,18 @@ def build_report(
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Labels, with the folder where several runs have the same."""
-    labels = [run.label for run in runs]
-    return [
-        label if labels.count(label) == 1 else f'{label} ({run.folder.resolve().name})'
-        for run, label in zip(runs, labels)
-    ]
+    """Labels, each its own: with folder, checkpoint or number where several runs have the same."""
+    names = [run.label for run in runs]
+    for tell in (
+        lambda number, run: run.folder.resolve().name,
+        lambda number, run: run.checkpoint.name,
+        lambda number, run: str(number),
+    ):
+        names = [
+            name if names.count(name) == 1 else f'{name} ({tell(number, run)})'
+            for number, (name, run) in enumerate(zip(names, runs), 1)
+        ]
+    return names
 
 
 def _made_with() -> str:
@@ -122,61 +131,34 @@ def _made_with() -> str:
 
 
 def _metrics(tested: Sequence[Tested]) -> str:
+    """The table; where the runs were tested on different data it says so, and nothing is best."""
     rows = {one.name: one.evaluation.summary() for one in tested}
-    truth = tested[0].matching.gt
+    first = tested[0].matching.gt
+    same = all(_same(one.matching.gt, first) for one in tested)
     text = (
-        f'On {len(truth.image_ids)} images with {len(truth)} objects. oLRP is an error: lower is '
-        'better. rho: rank correlation of the scores and IoUs of true positives.'
+        'oLRP is an error: lower is better. rho: rank correlation of the scores and IoUs of true '
     )
-    return page.table('run', rows, METRICS, LOWER) + page.note(text)
+    text += 'positives.'
+    if same:
+        text = f'On {_data_text(tested[0])}. {text}'
+    notes = [] if same else ['Tested on different data: the rows cannot be compared.']
+    notes += [] if same else [f'{one.name}: on {_data_text(one)}.' for one in tested]
+    table = page.table('run', rows, METRICS, LOWER, mark_best=same)
+    return table + ''.join(map(page.note, [*notes, text]))
 
 
-def _analyses(
-    runs: Sequence[Run], images: int | None, device: str | None, report: Report
-) -> Iterator[str]:
-    """Every figure that these runs allow for; for the others the reason."""
-    shared: dict[str, Any] = dict(images=images, device=device)
-    recorded = [run for run in runs if list(run.folder.glob('*/vis_data/losses.jsonl'))]
-    balanced = [run for run in runs if _logs_alrp(run)]
-    validated = [run for run in runs if len(logged_metric(run.folder, 'AP')) > 1]
-    plans: list[tuple[str, Sequence[Run], Callable, Any]] = [
-        ('AP against iterations', validated, figures.ap_curves, figures.draw_ap_curves),
-        ('Score against IoU of anchors', runs, partial(figures.scatter, points=1500, **shared),
-         figures.draw_scatter),
-        ('Densities of scores', runs, partial(figures.densities, **shared),
-         (figures.draw_densities, figures.draw_separation)),
-        ('Gradients of negatives against those of positives', recorded, figures.gradients,
-         figures.draw_gradients),
-        ('Time of the loss', recorded, figures.loss_time, figures.draw_loss_time),
-        ('aLRP Loss and its parts', balanced, figures.balance, figures.draw_balance),
-    ]  # fmt: skip
-    reasons: dict[Callable, str] = {
-        figures.ap_curves: 'no run was validated more than once while it trained '
-        '(tools/analyze.py ap-curves tests the checkpoints of such runs)',
-        figures.gradients: 'no run was trained with the LossRecorder',
-        figures.loss_time: 'no run was trained with the LossRecorder',
-        figures.balance: 'no run has a log with aLRP Loss',
-    }
-    for heading, subject, gather, draws in plans:
-        yield f'<h3>{escape(heading)}</h3>'
-        if not subject:
-            yield page.note(f'Left out: {reasons[gather]}.')
-            continue
-        report(f'drawing {heading}')
-        try:
-            data = gather(subject)
-        except (UserError, ValueError) as error:
-            yield page.note(f'Left out: {error}.')
-            continue
-        for draw in draws if isinstance(draws, tuple) else (draws,):
-            yield page.chart(_png(draw(data)), heading)
+def _same(a: GroundTruth, b: GroundTruth) -> bool:
+    """Whether images, classes and objects are the same."""
+    names = ('image_ids', 'class_names', 'image', 'label', 'boxes', 'crowd')
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
-def _logs_alrp(run: Run) -> bool:
-    try:
-        return any('aLRP' in key for record in run.log() for key in record)
-    except UserError:
-        return False
+def _data_text(one: Tested) -> str:
+    gt, file = one.matching.gt, annotation_file(one.run.config)
+    return (
+        f'{len(gt.image_ids)} images with {len(gt)} objects of {len(gt.class_ids)} classes '
+        f'({file.name} in {file.resolve().parent.parent.name})'
+    )
 
 
 def _about(one: Tested, pictures: int) -> str:
@@ -210,9 +192,3 @@ def _pictures(one: Tested, count: int) -> Iterator[str]:
     for heading, chosen in (('Best images', best), ('Worst images', worst)):
         drawn = [draw_image(one.run, one.matching, errors, image) for image in chosen]
         yield f'<h3>{heading}</h3>{page.pictures(drawn)}'
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
-    return buffer.getvalue()

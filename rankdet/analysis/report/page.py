@@ -22,7 +22,8 @@ a { color: #0b5a94; display: inline-block; padding: .3rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff;
+  white-space: normal; min-width: min(8rem, 35vw); max-width: min(20rem, 40vw); }
 td.best { font-weight: 700; }
 figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.learning import environment
 from rankdet.datasets.perturbations import BlackPatch, GaussianNoise
 from rankdet.engine.errors import UserError
@@ -83,19 +84,15 @@ class RobustnessOptions:
         unknown = [name for name in self.columns if name not in COLUMNS]
         if unknown or not self.columns:
             raise ValueError(f'columns must be among {", ".join(COLUMNS)}; got {unknown}')
-        for name, least in (
-            *((name, 1) for name in ('images', 'deepfool_images', 'train_images', 'batch')),
-            ('workers', 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f'{name} must be at least {least}, got {value!r}')
-        if self.device is not None:
-            try:
-                torch.empty(0, device=self.device)
-            except (RuntimeError, AssertionError) as error:
-                reason = str(error).splitlines()[0]
-                raise ValueError(f'device {self.device!r} cannot be used: {reason}') from error
+        check_at_least(
+            1,
+            images=self.images,
+            deepfool_images=self.deepfool_images,
+            train_images=self.train_images,
+            batch=self.batch,
+        )
+        check_at_least(0, workers=self.workers)
+        check_device(self.device)
         BlackPatch(self.extent, self.seed)  # they say what is wrong with these
         GaussianNoise(self.variance)
         patch = replace(self.patch, extent=self.extent, seed=self.seed)

@@ -50,7 +50,7 @@ def robustness_table(rows: Sequence[dict], style: str = 'markdown') -> str:
     for row in rows:
         cells = [' / '.join(_texts(row, name)[: 1 + (name != 'deepfool')]) for name in columns]
         lines.append('| ' + ' | '.join([row['name'].replace('|', '\\|'), *cells]) + ' |')
-    return '\n'.join([*lines, '', *_notes(rows)])
+    return '\n'.join([*lines, '', *table_notes(rows)])
 
 
 def write_tables(rows: Sequence[dict], out_dir: str | Path) -> list[Path]:
@@ -85,7 +85,7 @@ def _texts(row: dict, column: str) -> list[str]:
     return found
 
 
-def _notes(rows: Sequence[dict]) -> list[str]:
+def table_notes(rows: Sequence[dict]) -> list[str]:
     """What the numbers were measured on."""
     notes = []
     measured = [
