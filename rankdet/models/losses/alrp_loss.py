@@ -19,8 +19,10 @@ class aLRPLoss(ScopedRankingLoss):
     """aLRP Loss (Oksuz et al., NeurIPS 2020); see :func:`rankdet.functional.alrp_loss`.
 
     Self-balancing (Sec. 4.2) multiplies the localisation part by mean(aLRP) / mean(loc) of the
-    previous epoch. The module keeps the weight and the sums of both in training mode; a hook
-    calls :meth:`merge_sums` after each iteration and :meth:`rebalance` after each period.
+    previous epoch. The paper takes "the average" of aLRP / loc over that epoch, which may also be
+    read as the mean of the ratios of all iterations; here it is the ratio of the means. The module
+    keeps the weight and the sums of both in training mode; a hook calls :meth:`merge_sums` after
+    each iteration and :meth:`rebalance` after each period.
 
     Args:
         delta: half-width >= 0 of the piecewise linear step.
