@@ -35,7 +35,7 @@ class RankingHead(HostHead):
     ``prior_prob``. With a stock loss the head is the stock head in both, so that the RPN starts at
     0.5 whatever its loss. The exceptions are losses that the stock head cannot take: any loss in
     SSD, FocalLoss in the box head. They decide the channels as ranking losses do, and by sigmoid
-    start at 0.01.
+    start at 0.01. An ``init_cfg`` of the config's own that has a ``bias_prob`` is left as it is.
 
     Raises:
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
@@ -44,7 +44,7 @@ class RankingHead(HostHead):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.fit_channels()  # once more: what the host set after its layers
-        if self.adapts and self.use_sigmoid_cls:
+        if self.adapts and self.use_sigmoid_cls and not _has_bias_prob(kwargs.get('init_cfg')):
             prior = getattr(self.loss_cls, 'prior_prob', RankingLoss.prior_prob)
             host = self.init_cfg or []
             host = host if isinstance(host, list) else [host]
@@ -78,6 +78,12 @@ class RankingHead(HostHead):
         if not self.reg_decoded_bbox:
             return deltas
         return get_box_tensor(self.bbox_coder.decode(priors, deltas))
+
+
+def _has_bias_prob(init_cfg: dict | list[dict] | None) -> bool:
+    """Whether it says what probability scores start at, for the whole head or a layer of it."""
+    entries = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg] if init_cfg else []
+    return any('bias_prob' in entry or _has_bias_prob(entry.get('override')) for entry in entries)
 
 
 class RankingDenseHead(RankingHead, HostDenseHead):

@@ -271,6 +271,23 @@ def test_scores_start_at_the_prior_of_the_loss(kind, loss, prior):
         assert score.sigmoid().mean().item() == pytest.approx(prior, abs=1e-4)
 
 
+@pytest.mark.parametrize('loss', ['ap', 'dr'])
+@pytest.mark.parametrize('as_list', [False, True])
+def test_a_prior_of_the_config_wins(loss, as_list):
+    prior = dict(type='Normal', name='retina_cls', std=0.01, bias_prob=0.1)
+    own = dict(type='Normal', layer='Conv2d', std=0.01, override=prior)
+    head = build(dict(retina(*LOSSES[loss]), init_cfg=[own] if as_list else own))
+    assert head.retina_cls.bias.sigmoid().mean().item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('loss, prior', [('ap', 0.01), ('dr', 0.5)])
+def test_other_fillings_of_the_config_leave_the_prior_to_the_loss(loss, prior):
+    own = dict(type='Normal', layer='Conv2d', std=0.02)
+    head = build(dict(retina(*LOSSES[loss]), init_cfg=own))
+    assert head.retina_cls.bias.sigmoid().mean().item() == pytest.approx(prior)
+    assert head.retina_cls.weight.std().item() == pytest.approx(0.02, rel=0.2)
+
+
 @pytest.mark.parametrize('kind', DENSE)
 @pytest.mark.parametrize('loss', ['ap', 'dr'])
 def test_weights_of_a_file_win_over_the_prior(kind, loss, tmp_path):
