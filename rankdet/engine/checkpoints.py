@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path as osp
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def is_complete(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
+def is_sound(path: Path) -> bool:
+    """Whether all in a complete checkpoint is as it was written: the zip has checksums."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        return False
+
+
 def checkpoint_to_resume(cfg: Config, resume: str) -> Path | None:
     """The checkpoint that a run goes on from.
 
@@ -36,20 +46,30 @@ def checkpoint_to_resume(cfg: Config, resume: str) -> Path | None:
         The file, or None where a run of this folder has saved none yet.
 
     Raises:
-        UserError: the file does not exist, was cut short, or was saved in the middle of an epoch
-            though the run counts epochs: it would see the images of that epoch's beginning
-            twice. Or a run of this folder has saved checkpoints, and none of them is left.
+        UserError: the file does not exist, was cut short, is damaged, or was saved in the middle
+            of an epoch though the run counts epochs: it would see the images of that epoch's
+            beginning twice. Or a run of this folder has saved checkpoints, and none of them is
+            left.
     """
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     inside = saved_within_epoch if _counts_epochs(cfg) else lambda path: False
     if resume != 'auto':
         path = Path(resume)
         if not (path.is_file() and is_complete(path)):
             raise UserError(f'checkpoint {resume} does not exist or was cut short')
+        if not is_sound(path):
+            beside = list(_complete_checkpoints(path.parent, dict(saving or {}, out_dir=None)))
+            after = beside.index(path) + 1 if path in beside else 0
+            older = next((p for p in beside[after:] if is_sound(p) and not inside(p)), None)
+            remedy = f'resume an older one: --resume {older}' if older else 'no older one is whole'
+            raise UserError(f'checkpoint {resume} is damaged; {remedy}')
         if inside(path):
             raise UserError(f'checkpoint {_within(path)}')
         return path
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     for path in _complete_checkpoints(cfg.work_dir, saving):
+        if not is_sound(path):
+            print_log(f'{path} is damaged; looking for an older one', 'current', 30)
+            continue
         if not inside(path):
             return path
         print_log(f'{_within(path)}; looking for an older one', 'current', 30)

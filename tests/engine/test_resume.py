@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from rankdet.engine import launch
-from rankdet.engine.checkpoints import saved_within_epoch
+from rankdet.engine import checkpoints, launch
+from rankdet.engine.checkpoints import is_complete, saved_within_epoch
 from rankdet.engine.errors import UserError
 from rankdet.engine.seeded_iterations import SeededIterations
 from tests.engine import tiny
@@ -173,6 +173,33 @@ def test_a_checkpoint_cut_short_is_passed_over(whole, digits, tmp_path):
     (copy / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
     tiny.train(tiny.load(digits, copy), resume='auto')
     assert_same(whole / 'epoch_2.pth', copy / 'epoch_2.pth')
+
+
+def test_a_damaged_checkpoint_is_passed_over(whole, digits, tmp_path, monkeypatch):
+    """As long as it was, the directory of the zip intact, and zeros in its middle third."""
+    copy = shutil.copytree(whole, tmp_path / 'copy')
+    damage(copy / 'epoch_2.pth')
+    named = rf'^checkpoint \S+epoch_2\.pth is damaged; .*--resume {copy}/epoch_1\.pth$'
+    with pytest.raises(UserError, match=named):
+        launch.train(tiny.load(digits, copy), resume=str(copy / 'epoch_2.pth'))
+    said = []
+    monkeypatch.setattr(checkpoints, 'print_log', lambda text, *_: said.append(text))
+    tiny.train(tiny.load(digits, copy), resume='auto')
+    assert said == [f'{copy}/epoch_2.pth is damaged; looking for an older one']
+    assert_same(whole / 'epoch_2.pth', copy / 'epoch_2.pth')
+    for path in copy.glob('*.pth'):
+        damage(path)
+    with pytest.raises(UserError, match=r'epoch_2\.pth is damaged; no older one is whole$'):
+        launch.train(tiny.load(digits, copy), resume=str(copy / 'epoch_2.pth'))
+    with pytest.raises(UserError, match='but no checkpoint is left'):
+        launch.train(tiny.load(digits, copy), resume='auto')
+
+
+def damage(path):
+    content = path.read_bytes()
+    third = len(content) // 3
+    path.write_bytes(content[:third] + bytes(third) + content[2 * third :])
+    assert is_complete(path)
 
 
 def test_a_copied_folder_resumes_from_itself(whole, digits, tmp_path):
