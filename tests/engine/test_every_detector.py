@@ -1,4 +1,4 @@
-"""Every detector through the command lines: two steps, validation, a test of the checkpoint."""
+"""Detectors and losses through the command lines: two steps, validation, resume, test."""
 
 import json
 import math
@@ -53,6 +53,10 @@ def without_coder(options):  # FoveaBox has none
     return {key: value for key, value in options.items() if not key.endswith('reg_decoded_bbox')}
 
 
+def loss(kind):
+    return dict(_delete_=True, type=kind)
+
+
 def pipelines(side):
     read = [
         dict(type='LoadImageFromFile'),
@@ -84,11 +88,23 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize('name', RUNS)
-def test_trains_validates_and_tests(name, digits, tmp_path, monkeypatch, capsys):
-    options, side, logged = RUNS[name]
-    config = tiny.write(
-        tmp_path / 'config.py',
+# Every loss that is not above, and ATSS: trained, resumed and tested.
+RESUMED = {
+    'faster-rcnn-dr': FASTER_RCNN
+    | head('rpn_head', loss('DRLoss'), SMOOTH_L1)
+    | head('roi_head.bbox_head', loss('DRLoss'), SMOOTH_L1),
+    'foveabox-auc': FOVEABOX | without_coder(head('bbox_head', loss('AUCLoss'), SMOOTH_L1)),
+    'retinanet-ohem': head('bbox_head', loss('OHEMCrossEntropyLoss')),
+    'retinanet-atss-alrp': BALANCE
+    | head('bbox_head', loss('aLRPLoss'), loss('GIoULoss'))
+    | dict(model__train_cfg__assigner=dict(_delete_=True, type='ATSSAssigner', topk=9)),
+}
+
+
+def write(path, digits, options, side):
+    """Two images to train, one to test."""
+    return tiny.write(
+        path,
         digits,
         **options,
         **pipelines(side),
@@ -99,17 +115,25 @@ def test_trains_validates_and_tests(name, digits, tmp_path, monkeypatch, capsys)
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1),
         param_scheduler=[],
     )
-    monkeypatch.chdir(tmp_path)
-    done = cli.run_inside(monkeypatch, capsys, 'train', config, '--work-dir', 'run')
-    assert done.status == 0, done.err
-    (path,) = Path('run').glob('*/vis_data/scalars.json')
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    steps, (validation,) = records[:2], records[2:]
+
+
+def records(run):
+    """What the newest of its trainings logged: the steps, and the validations."""
+    path = max(Path(run).glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime_ns)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [r for r in found if 'loss' in r], [r for r in found if 'loss' not in r]
+
+
+def check_steps(steps, logged=()):
     for step in steps:
         losses = [value for key, value in step.items() if 'loss' in key]
         assert len(losses) >= 3 and all(math.isfinite(value) for value in losses)
         assert set(logged) <= step.keys()
-    arguments = [config, 'run/epoch_1.pth', '--work-dir', 'test', '--out', 'found.pkl']
+
+
+def check_test(checkpoint, validation, config, monkeypatch, capsys):
+    """A checkpoint gives what its training measured, and scores."""
+    arguments = [config, checkpoint, '--work-dir', 'test', '--out', 'found.pkl']
     done = cli.run_inside(monkeypatch, capsys, 'test', *arguments)
     assert done.status == 0, done.err
     (path,) = Path('test').glob('*/*.json')
@@ -119,4 +143,32 @@ def test_trains_validates_and_tests(name, digits, tmp_path, monkeypatch, capsys)
     (image,) = pickle.loads(Path('found.pkl').read_bytes())
     scores = image['pred_instances']['scores']
     assert len(scores) and 0 <= scores.min() <= scores.max() <= 1
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_trains_validates_and_tests(name, digits, tmp_path, monkeypatch, capsys):
+    options, side, logged = RUNS[name]
+    config = write(tmp_path / 'config.py', digits, options, side)
+    monkeypatch.chdir(tmp_path)
+    done = cli.run_inside(monkeypatch, capsys, 'train', config, '--work-dir', 'run')
+    assert done.status == 0, done.err
+    steps, (validation,) = records('run')
+    assert len(steps) == 2
+    check_steps(steps, logged)
+    check_test('run/epoch_1.pth', validation, config, monkeypatch, capsys)
     Path('run/epoch_1.pth').unlink()  # VGG's is large
+
+
+@pytest.mark.parametrize('name', RESUMED)
+def test_trains_resumes_and_tests(name, digits, tmp_path, monkeypatch, capsys):
+    config = write(tmp_path / 'config.py', digits, RESUMED[name], 96)
+    monkeypatch.chdir(tmp_path)
+    for epochs, more in ((1, []), (2, ['--resume'])):
+        arguments = [config, '--work-dir', 'run', *more, '--cfg-options']
+        options = [f'train_cfg.max_epochs={epochs}', f'experiment_name={name}-{epochs}']
+        done = cli.run_inside(monkeypatch, capsys, 'train', *arguments, *options)
+        assert done.status == 0, done.err
+        steps, (validation,) = records('run')
+        assert [step['step'] for step in steps] == [2 * epochs - 1, 2 * epochs]
+        check_steps(steps)
+    check_test('run/epoch_2.pth', validation, config, monkeypatch, capsys)

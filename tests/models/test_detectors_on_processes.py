@@ -21,6 +21,10 @@ STOCK = {
     'foveabox': (FOCAL, SMOOTH_L1),  # the stock head leaves its box branch without a gradient
     'faster-rcnn': (SOFTMAX, GIOU, CROSS_ENTROPY),
 }
+# Those that two processes take each for itself.
+OTHERS = {
+    name: (dict(type=name), SMOOTH_L1) for name in ('DRLoss', 'AUCLoss', 'OHEMCrossEntropyLoss')
+}
 # Objects on the images of the batch, and the images of each process.
 BATCHES = {
     'uneven': ((3, 2, 1), (slice(0, 2), slice(2, 3))),
@@ -105,9 +109,9 @@ def balance(alone, shared):
         torch.testing.assert_close(theirs.sb_weight, mine.sb_weight, rtol=1e-3, atol=0)
 
 
-def survive(rank, detector, counts, slices):
-    """Stock losses: every weight has a gradient, the same on both, also without any object."""
-    model = together(build_detector(detector, *STOCK[detector]))
+def survive(rank, detector, losses, counts, slices):
+    """Every weight has a gradient, the same on both, also without any object."""
+    model = together(build_detector(detector, *losses))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     data = share(batch(counts), slices[rank])
     _, gradients = losses_and_gradients(model, deepcopy(data))
@@ -149,7 +153,10 @@ def work(rank, store, detectors):
                     compare(rank, detector, loss, counts, slices)
                 if detector in STOCK:
                     case = f'{detector}, stock losses, {name}'
-                    survive(rank, detector, counts, slices)
+                    survive(rank, detector, STOCK[detector], counts, slices)
+            for name, losses in OTHERS.items():
+                case = f'{detector}, {name}, one process without objects'
+                survive(rank, detector, losses, *BATCHES['one process without objects'])
         case = 'faster-rcnn without proposals'
         do_without_proposals(rank)
     except Exception as error:
