@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -38,18 +39,26 @@ def folder(digits, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def run(folder):
-    """The folder of a run without a break."""
-    done = call('dist_train.sh', folder, 2, '--work-dir', folder / 'run', '--auto-scale-lr')
-    assert done.status == 0, done.err[-3000:]
+    """The folder of a run without a break, by two nodes with one process each."""
+    arguments = ['dist_train.sh', folder, 1, '--work-dir', folder / 'run', '--auto-scale-lr']
+    nodes = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=free_port())
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(call, *arguments, **nodes, NODE_RANK=rank) for rank in '01']
+    for done in [future.result() for future in calls]:
+        assert done.status == 0, done.err[-3000:]
     return folder / 'run'
 
 
 def call(script, folder, *arguments, **environment):
+    command = ['bash', cli.ROOT / 'tools' / script, folder / 'config.py', *arguments]
+    environment = dict(PORT=free_port(), PYTHONPATH=str(cli.ROOT)) | environment
+    return cli.run_alone(command, folder, **environment)
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = ['bash', cli.ROOT / 'tools' / script, folder / 'config.py', *arguments]
-    return cli.run_alone(command, folder, PORT=str(port), PYTHONPATH=str(cli.ROOT), **environment)
+        return str(free.getsockname()[1])
 
 
 def records(run):
@@ -106,7 +115,10 @@ def test_the_measure_is_that_of_one_process(run, folder, digits, tmp_path):
 
 
 def test_ended_processes_go_on_where_they_were(run, folder, tmp_path):
-    """One of them is killed in the second epoch; the resumed run is ended by its scheduler."""
+    """One of them is killed in the second epoch; the resumed run is ended by its scheduler.
+
+    Both are of one node here, and end with the weights of two nodes.
+    """
     arguments = ['dist_train.sh', folder, 2, '--work-dir', tmp_path / 'run', '--auto-scale-lr']
     lost = call(*arguments, **{EVENT: 'lost_process 5'})
     assert lost.status == 1 and 'Traceback' not in lost.err, lost.err[-3000:]
