@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
+from .annotations import checked_annotations
 from .checkpoints import checkpoint_to_resume
 from .errors import UserError
 from .interruption import Interruption
@@ -120,6 +121,7 @@ def train(
         Interruption(cfg.work_dir) as interruption,
         NewWorkDir(cfg.work_dir) as folder,
         naming_empty_images(cfg),
+        checked_annotations(),
         only_weights(),
     ):
         runner = Runner.from_cfg(cfg)
@@ -183,7 +185,12 @@ def test(
     if tta:
         _augment_at_test(cfg)
     _own_visualizer(cfg)
-    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg), only_weights():
+    with (
+        NewWorkDir(cfg.work_dir) as folder,
+        naming_empty_images(cfg),
+        checked_annotations(),
+        only_weights(),
+    ):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
         check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
