@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from .annotations import checked_annotations
 from .checkpoints import checkpoint_to_resume
 from .errors import UserError
+from .evaluation_notice import EvaluationNotice
 from .interruption import Interruption
 from .preflight import (
     check_checkpoint,
@@ -28,6 +29,7 @@ from .preflight import (
 )
 from .pretrained import prepare_backbones
 from .resumed_state import ResumedState
+from .run_record import record_start
 from .seeded_iterations import SeededIterations
 from .self_balance import warn_without_hook
 from .weights_only import only_weights
@@ -130,11 +132,13 @@ def train(
         save_whole_checkpoints(runner)
         runner.register_hook(ResumedState())
         runner.register_hook(SeededIterations())
+        runner.register_hook(EvaluationNotice())
         warn_without_hook(runner)
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
         elif resume:  # load_from, if any, is where the weights start
             runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
+        record_start(runner, 'resume' if cfg.get('resume') else 'train', cfg.get('load_from'))
         runner.train()
     return runner
 
@@ -193,12 +197,14 @@ def test(
     ):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
+        runner.register_hook(EvaluationNotice())
         check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
         if out:
             from mmdet.evaluation import DumpDetResults
 
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        record_start(runner, 'test', checkpoint)
         return runner.test()
 
 
