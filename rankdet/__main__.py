@@ -19,7 +19,10 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help'):
         print(f'usage: rankdet TOOL [arguments]\n\n{describe(tools)}')
-        print('\nrankdet TOOL --help says more.')
+        print('\nrankdet TOOL --help says more; rankdet --version says which one this is.')
+        return 0
+    if name == '--version':
+        print(f'rankdet {sys.modules["rankdet"].__version__} ({Path(__file__).resolve().parent})')
         return 0
     if name not in tools:
         print(f'error: there is no tool {name!r}; there are: {", ".join(tools)}', file=sys.stderr)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from rankdet.datasets.digits import make_digits
+from rankdet.engine.errors import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,9 +39,9 @@ def show_progress(split: str, done: int, total: int) -> None:
         print(f'{split}: {done}/{total} scenes', flush=True)
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
+    with one_line_errors():
         out = make_digits(
             args.out,
             num_train=args.train,
@@ -52,12 +52,8 @@ def main() -> int:
             workers=args.workers,
             progress=show_progress,
         )
-    except (ImportError, OSError, ValueError) as error:
-        print(f'make_digits: {error}', file=sys.stderr)
-        return 1
-    print(f'digit scenes in {out}')
-    return 0
+        print(f'digit scenes in {out}')
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

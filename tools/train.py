@@ -53,8 +53,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
+        from mmengine.dist import is_main_process
+
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.engine import launch
+        from rankdet.engine.closing import next_steps
         from rankdet.engine.weights_only import running_pickled_code
 
         launch.local_rank(args.local_rank)
@@ -65,7 +68,11 @@ def main() -> None:
             launcher=args.launcher,
         )
         with running_pickled_code(args.run_pickled_code):
-            launch.train(cfg, amp=args.amp, auto_scale_lr=args.auto_scale_lr, resume=args.resume)
+            runner = launch.train(
+                cfg, amp=args.amp, auto_scale_lr=args.auto_scale_lr, resume=args.resume
+            )
+        if is_main_process():
+            print('\n'.join(['', *next_steps(runner)]))
 
 
 if __name__ == '__main__':

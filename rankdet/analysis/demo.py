@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import plot_precision_recall, plot_training, training_seconds
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
 from rankdet.engine.errors import UserError
@@ -44,6 +46,13 @@ class DemoOptions:
     epochs: int | None = None
     data: str = 'data/digits'
 
+    def check(self) -> None:
+        """Raises UserError for what nothing can be learnt from."""
+        for name in ('train', 'val', 'epochs'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f'--{name} must be at least 1, got {value}')
+
 
 def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
     """Make the data, train, evaluate and draw; what is already there is not done again.
@@ -57,8 +66,9 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         The summary, as it is stored in ``work_dir/summary.json``.
 
     Raises:
-        UserError: ``work_dir`` holds a run of other options, or a step failed.
+        UserError: an option is out of range, ``work_dir`` holds a run of others, or a step failed.
     """
+    options.check()
     work_dir = Path(work_dir)
     done = work_dir / SUMMARY
     options_file = work_dir / 'demo_options.json'
@@ -244,6 +254,13 @@ def as_text(summary: dict) -> str:
         config='config',
     )
     lines += [f'{text:<32}{summary[key]}' for key, text in names.items()]
+    run, other = Path(summary['config']).parent, 'ap' if summary['loss'] == 'focal' else 'focal'
+    report = shlex.join(['python', 'tools/report.py', str(run), 'OTHER_RUN'])
+    last = [
+        f'Compare: the same with --loss {other}, then {report}',
+        'Train on your own photos: python tools/train_own.py FOLDER',
+    ]
+    lines += ['', 'What to do next', *(f'- {line}' for line in suggestions(summary, last=last))]
     return '\n'.join(lines) + '\n'
 
 

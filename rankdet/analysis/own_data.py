@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import training_seconds
 from rankdet.analysis.demo import describe
 from rankdet.analysis.own_config import OwnOptions, config_text
@@ -167,29 +167,17 @@ def as_text(summary: dict) -> str:
 
 def advice(summary: dict) -> list[str]:
     """What this result suggests, the most pressing first."""
-    options, classes = summary['options'], summary['classes']
-    lines = []
-    if summary['AP50'] < 0.1:
-        lines.append(
-            f'Hardly anything was learnt. Look at {summary["pictures"]}: are the green boxes where '
-            'they belong? If so, train longer (--epochs).'
-        )
-    few = [name for name, values in classes.items() if values['objects'] < _FEW]
-    if few:
-        lines.append(f'Few examples to learn from: {", ".join(few)}. More photos of these help.')
-    lines.append(
-        'Detect on your pictures:\n'
-        f'    python tools/image_demo.py PHOTOS --config {shlex.quote(summary["config"])} '
-        f'--checkpoint {shlex.quote(summary["checkpoint"])} '
-        f'--score {shlex.quote(summary["thresholds"])}'
-    )
-    if options['backbone'] == 'small':
-        lines.append(
+    few = [name for name, values in summary['classes'].items() if values['objects'] < _FEW]
+    names = ', '.join(few)
+    first = [f'Few examples to learn from: {names}. More photos of these help.'] if few else []
+    last = ['Compare: --loss focal, or another --detector, into another --work-dir.']
+    if summary['options']['backbone'] == 'small':
+        last.insert(
+            0,
             'This was the small backbone, from random weights. With a GPU, --backbone r50 starts '
-            'from pretrained ones and sees larger images.'
+            'from pretrained ones and sees larger images.',
         )
-    lines.append('Compare: --loss focal, or another --detector, into another --work-dir.')
-    return lines
+    return suggestions(summary, first=first, last=last)
 
 
 def _number(value: float) -> float | None:

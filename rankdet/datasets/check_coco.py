@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rankdet.untrusted import Refused, read_json, refuse_outside
+from rankdet.untrusted import Refused, is_number, read_json, refuse_outside
 
 from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
 from .official import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_SPLITS, VOC_SPLITS
@@ -133,14 +133,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and value != ''
 
 
-def _is_number(value: object) -> bool:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return abs(value) < 1e12  # false for nan
-
-
 def _is_length(value: Any) -> bool:
-    return _is_number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _is_anything(value: object) -> bool:  # looked at later
@@ -262,12 +256,12 @@ def _check_usable(report: CheckReport, path: Path, annotations: list[dict]) -> N
 
     What the evaluation refuses is found here too: nobody wants to hear of it after a training.
     """
-    areas = [a['area'] for a in annotations if not _is_number(a['area'])]
+    areas = [a['area'] for a in annotations if not is_number(a['area'])]
     flags = {
         key: [a[key] for a in annotations if a.get(key, 0) not in (0, 1)]
         for key in ('iscrowd', 'difficult')
     }
-    negative = [a['area'] for a in annotations if _is_number(a['area']) and a['area'] < 0]
+    negative = [a['area'] for a in annotations if is_number(a['area']) and a['area'] < 0]
     for key, values, what in (
         ('area', areas, 'is not a finite number'),
         ('area', negative, 'is negative, which the evaluation refuses'),
@@ -301,7 +295,7 @@ def _check_annotations(report: CheckReport, path: Path, content: dict[str, Any])
             wrong['image_id'][0].append(annotation['image_id'])
         if annotation['category_id'] not in categories:
             wrong['category_id'][0].append(annotation['category_id'])
-        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+        if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
             wrong['bbox'][0].append(box)
             continue
         x, y, w, h = box

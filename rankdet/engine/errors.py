@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import errno
 import json
 import os
@@ -41,6 +42,8 @@ _LOST_WORKER = re.compile(
     r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?(killed.*\w|exited unexpectedly)'
 )
 _WORKER_ERROR = re.compile(r'^(?:\w+\.)*(\w+(?:Error|Exception)): (.*)', re.MULTILINE)
+_WORKER_LINE = re.compile(r'^  File ".*", line \d+, in .*\n    (.*)', re.MULTILINE)
+_BUILDING = os.path.join('mmengine', 'registry', 'build_functions.py')
 
 
 def explain(error: BaseException) -> str | None:
@@ -78,9 +81,33 @@ def explain(error: BaseException) -> str | None:
         )
     if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
         return f'{error.strerror}: {error.filename}'
+    if kind in ('TypeError', 'ValueError') and not _was_said(error):
+        return None
     if isinstance(error, USER) or kind in {k.__name__ for k in USER} | {'ConfigParsingError'}:
         return ' '.join(text.split()) or type(error).__name__
     return None
+
+
+def _was_said(error: BaseException) -> bool:
+    """Whether somebody wrote the error, by a statement ``raise``, to be read by a user.
+
+    A TypeError or ValueError that Python itself raises (``None + 1``) says nothing of the mistake,
+    if it is not a bug: only its traceback helps. But the arguments of a call that MMEngine makes
+    are what a config says.
+    """
+    if 'Original Traceback' in str(error):  # of a data worker
+        lines = _WORKER_LINE.findall(str(error))
+        return bool(lines) and lines[-1].startswith('raise')
+    while _BUILD_PREFIX.match(str(error)) and error.__context__:
+        error = error.__context__
+    place = error.__traceback__
+    if place is None:
+        return True
+    while place.tb_next:
+        place = place.tb_next
+    code = place.tb_frame.f_code
+    said = code.co_code[place.tb_lasti] == dis.opmap['RAISE_VARARGS']
+    return said or code.co_filename.endswith(_BUILDING)
 
 
 def _loss(error: BaseException, text: str, kind: str) -> str | None:

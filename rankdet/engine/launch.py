@@ -14,8 +14,10 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import init_dist
 from mmengine.runner import Runner
 
+from .annotations import checked_annotations
 from .checkpoints import checkpoint_to_resume
 from .errors import UserError
+from .evaluation_notice import EvaluationNotice
 from .interruption import Interruption
 from .preflight import (
     check_checkpoint,
@@ -27,6 +29,7 @@ from .preflight import (
 )
 from .pretrained import prepare_backbones
 from .resumed_state import ResumedState
+from .run_record import record_start
 from .seeded_iterations import SeededIterations
 from .self_balance import warn_without_hook
 from .weights_only import only_weights
@@ -120,6 +123,7 @@ def train(
         Interruption(cfg.work_dir) as interruption,
         NewWorkDir(cfg.work_dir) as folder,
         naming_empty_images(cfg),
+        checked_annotations(),
         only_weights(),
     ):
         runner = Runner.from_cfg(cfg)
@@ -128,11 +132,13 @@ def train(
         save_whole_checkpoints(runner)
         runner.register_hook(ResumedState())
         runner.register_hook(SeededIterations())
+        runner.register_hook(EvaluationNotice())
         warn_without_hook(runner)
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
         elif resume:  # load_from, if any, is where the weights start
             runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
+        record_start(runner, 'resume' if cfg.get('resume') else 'train', cfg.get('load_from'))
         runner.train()
     return runner
 
@@ -183,15 +189,22 @@ def test(
     if tta:
         _augment_at_test(cfg)
     _own_visualizer(cfg)
-    with NewWorkDir(cfg.work_dir) as folder, naming_empty_images(cfg), only_weights():
+    with (
+        NewWorkDir(cfg.work_dir) as folder,
+        naming_empty_images(cfg),
+        checked_annotations(),
+        only_weights(),
+    ):
         runner = Runner.from_cfg(cfg)
         runner.register_hook(folder)
+        runner.register_hook(EvaluationNotice())
         check_checkpoint(_unwrapped(runner.model), checkpoint, _classes(cfg, 'test'))
         if out:
             from mmdet.evaluation import DumpDetResults
 
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        record_start(runner, 'test', checkpoint)
         return runner.test()
 
 

@@ -5,7 +5,7 @@ neither torch nor MMDetection. docs/safety.md lists what is refused and how to m
 """
 
 from rankdet.untrusted.archives import refuse_bomb, unpack
-from rankdet.untrusted.coco import coco_bytes
+from rankdet.untrusted.coco import check_coco, coco_bytes, is_number
 from rankdet.untrusted.configs import ReadConfig, Unread, read_config
 from rankdet.untrusted.documents import read_json, read_xml
 from rankdet.untrusted.limits import Refused, check_pixels, limit
@@ -15,8 +15,10 @@ __all__ = [
     'ReadConfig',
     'Refused',
     'Unread',
+    'check_coco',
     'check_pixels',
     'coco_bytes',
+    'is_number',
     'leaves_folder',
     'limit',
     'read_config',

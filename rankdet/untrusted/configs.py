@@ -132,7 +132,8 @@ class _Reader:
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, MemoryError) as error:
-            raise Refused(f'config {path} is no Python ({error})') from None
+            reason = str(error) or 'it nests too deep'  # the parser's MemoryError says nothing
+            raise Refused(f'config {path} is no Python ({reason})') from None
         found = _File(self, path).values(tree)
         self.open.pop()
         return found

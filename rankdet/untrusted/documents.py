@@ -31,7 +31,7 @@ def read_json(path: str | os.PathLike, what: str = '') -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: it is empty, too large, too deep, or no JSON.
+        Refused: it is empty, too large, too deep, in another encoding, or no JSON.
     """
     shown = f'{what} {os.fspath(path)}'.strip()
     return parse_json(read_limited(path, 'RANKDET_MAX_JSON_MB', what), shown)
@@ -39,6 +39,7 @@ def read_json(path: str | os.PathLike, what: str = '') -> Any:
 
 def parse_json(data: bytes, shown: str) -> Any:
     """What JSON text holds; ``shown`` names it in messages."""
+    check_encoding(data, shown)
     check_depth(data, shown)
     try:
         return json.loads(data.decode('utf-8-sig'))
@@ -46,6 +47,13 @@ def parse_json(data: bytes, shown: str) -> Any:
         raise Refused(
             f'{shown} ({len(data)} bytes) is not JSON, perhaps cut short: {error}'
         ) from None
+
+
+def check_encoding(data: bytes, shown: str) -> None:
+    """Refuse JSON text in UTF-16 or UTF-32, whose bytes say nothing to those that look at them."""
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith('utf-8'):
+        raise Refused(f'{shown} is in {encoding.upper()}; save it as UTF-8')
 
 
 def check_depth(data: bytes, shown: str) -> None:

@@ -116,3 +116,26 @@ def test_a_finished_demo_is_not_run_again(tmp_path):
     other = demo.DemoOptions(train=5, val=2, epochs=1)
     with pytest.raises(UserError, match='other options'):
         demo.run_demo(other, tmp_path, tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('name', ['train', 'val', 'epochs'])
+def test_options_out_of_range_are_named_before_anything_is_made(tmp_path, name):
+    options = demo.DemoOptions(**{name: 0}, data=str(tmp_path / 'data'))
+    with pytest.raises(UserError, match=f'--{name} must be at least 1, got 0'):
+        demo.run_demo(options, tmp_path / 'run', tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_says_what_to_do_next(data):
+    found = describe(data, PERFECT) | dict(
+        loss='ap',
+        config='my run/demo_config.py',
+        checkpoint='c.pth',
+        log='l',
+        minutes_of_training=1,
+    )
+    text = demo.as_text(found)
+    assert 'Hardly anything' not in text and "--config 'my run/demo_config.py'" in text
+    assert "--loss focal, then python tools/report.py 'my run' OTHER_RUN" in text
+    poor = demo.as_text(found | dict(AP50=0.0))
+    assert '- Hardly anything was learnt. Look at ' in poor

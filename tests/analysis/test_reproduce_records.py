@@ -1,12 +1,9 @@
 """Results in a file of lines and in a metafile, of which nothing else may change."""
 
-import subprocess
-
 import pytest
 from mmengine.fileio import load
 
 from rankdet.analysis.paper_tables import find_rows, read_metafile
-from rankdet.analysis.reproduce import records
 from rankdet.analysis.reproduce.records import append_result, read_results, write_ours
 
 OURS = dict(
@@ -163,26 +160,3 @@ def test_the_newest_line_of_a_row_counts(tmp_path):
     path.write_text(path.read_text() + '{"row": ')
     with pytest.raises(ValueError, match=r'results.jsonl, line 4 is no result'):
         read_results(path)
-
-
-def test_the_commit_of_the_code(tmp_path):
-    def git(*arguments):
-        who = ['-c', 'user.name=a', '-c', 'user.email=a@b.c']
-        subprocess.run(['git', '-C', tmp_path, *who, *arguments], check=True, capture_output=True)
-
-    assert records.commit(tmp_path) == 'unknown'
-    (tmp_path / 'configs/one').mkdir(parents=True)
-    (tmp_path / 'docs/records').mkdir(parents=True)
-    recorded = ('configs/one/metafile.yml', 'configs/one/README.md', 'docs/records/smoke.jsonl')
-    for name in ('code.py', *recorded):
-        (tmp_path / name).write_text('1')
-    git('init')
-    git('add', '.')
-    git('commit', '-m', 'x')
-    commit = records.commit(tmp_path)
-    assert len(commit) == 12
-    for name in recorded:
-        (tmp_path / name).write_text('2')
-    assert records.commit(tmp_path) == commit
-    (tmp_path / 'code.py').write_text('2')
-    assert records.commit(tmp_path) == f'{commit}-dirty'

@@ -249,7 +249,7 @@ def test_command_line(tmp_path):
     assert 'train: 2/2 scenes' in done.stdout
     again = run_tool('--out', tmp_path / 'd', '--train', 3)
     assert again.returncode == 1
-    assert again.stderr.startswith('make_digits: ') and again.stderr.count('\n') == 1
+    assert again.stderr.startswith('error: ') and again.stderr.count('\n') == 1
 
 
 def test_importing_pulls_in_no_framework():

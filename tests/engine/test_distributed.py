@@ -94,6 +94,8 @@ def test_one_process_writes_the_log(run):
     losses = [record for record in records(run) if 'loss' in record]
     assert [record['step'] for record in losses] == [1, 2, 3, 4, 5, 6]
     assert len(list(run.glob('*/*.log'))) == 1
+    (start,) = json.loads((run / 'run.json').read_text())
+    assert start['environment']['WORLD_SIZE'] == '2' and '2 ' in start['device']
 
 
 def test_the_rate_counts_the_images_of_all_processes(run):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from traceback import format_exc
 
 import pytest
 
@@ -58,6 +59,52 @@ def test_a_bug_keeps_its_traceback(error, capsys):
     with pytest.raises(SystemExit) as end, one_line_errors():
         raise error
     assert end.value.code == 1 and 'Traceback' in capsys.readouterr().err
+
+
+def deliberate(value):
+    raise TypeError(
+        'value must be '
+        f'a number, got {value}'
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'call, line',
+    [
+        (lambda: deliberate('a'), 'value must be a number, got a'),
+        (lambda: [][0:1] + 'NaN', None),
+        (lambda: [(a, b) for a, b in [[1]]], None),
+        (lambda: int('many'), None),
+        (lambda: deliberate(), None),
+        (lambda: build('APLoss', delta=-1), 'delta must be a finite number >= 0, got -1'),
+        (lambda: build('APLoss', dleta=1), "APLoss.__init__() got an unexpected keyword argument "
+                                           "'dleta'"),
+        (lambda: build('APLoss', delta='1'), None),
+    ],
+)  # fmt: skip
+def test_only_what_somebody_wrote_is_for_the_user(call, line):
+    """Python's own words about an operation are no message: where it happened is needed."""
+    with pytest.raises((TypeError, ValueError)) as error:
+        call()
+    assert explain(error.value) == line
+
+
+def build(kind, **options):
+    from mmdet.registry import MODELS
+
+    import rankdet.plugin  # noqa: F401
+
+    return MODELS.build(dict(type=kind, **options))
+
+
+@pytest.mark.parametrize('code, line', [('raise TypeError("1 box")', '1 box'), ('1 + ""', None)])
+def test_the_same_in_a_data_worker(tmp_path, code, line):
+    (tmp_path / 'data.py').write_text(f'def fetch():\n    {code}\n')
+    try:
+        exec(compile((tmp_path / 'data.py').read_text() + 'fetch()', tmp_path / 'data.py', 'exec'))
+    except TypeError:
+        text = f'Caught TypeError in DataLoader worker process 0.\nOriginal {format_exc()}'
+    assert explain(TypeError(text)) == line
 
 
 def test_a_registry_s_error_names_what_is_missing():

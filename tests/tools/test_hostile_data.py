@@ -52,9 +52,32 @@ def deep(content):
         nested['more'] = nested = {}
 
 
+def box(*values):
+    def spoil(content):
+        content['annotations'][0]['bbox'] = list(values)
+
+    return spoil
+
+
+def unknown_class(content):
+    content['annotations'][0]['category_id'] = 91
+
+
+def unknown_image(content):
+    content['annotations'][0]['image_id'] = 91
+
+
+BOX = 'bbox of annotations with id 1 is not four finite numbers, got ['
 HOSTILE = [
-    (not_finite, 'bbox of annotations with id 1 is not finite'),
+    (not_finite, BOX),
     (infinite, 'width of images with id'),
+    (box(10**400, 1, 2, 2), BOX),
+    (box(1e99, 1, 1e99, 2), f'{BOX}1e+99, 1, 1e+99, 2]'),
+    (box('NaN', 1, 2, 2), f'{BOX}"NaN", 1, 2, 2]'),
+    (box(None, 1, 2, 2), BOX),
+    (box(1, 2), f'{BOX}1, 2]; python tools/check_data.py CONFIG'),
+    (unknown_class, 'category_id of annotations with id 1 is not among the categories'),
+    (unknown_image, 'image_id of annotations with id 1 is not among the images'),
     (outside, 'names 1 files outside of its folder of images'),
     (absolute, 'RANKDET_ALLOW_OUTSIDE_FILES'),
     (deep, 'RANKDET_MAX_JSON_DEPTH'),
@@ -70,6 +93,35 @@ def test_training(tool, config, own_data, edit_json, tmp_path, spoil, words):
     (line,) = done.err.splitlines()
     assert done.status == 1 and line.startswith('error: ') and words in line
     assert 'instances_train.json' in line and not (tmp_path / RUN).exists()
+
+
+def test_a_field_that_is_needed(tool, config, own_data, edit_json, tmp_path):
+    def spoil(content):
+        del content['annotations'][2]['area']
+
+    edit_json(own_data / 'annotations/instances_train.json', spoil)
+    options = [f'{TRAIN}.data_root={own_data}/']
+    done = tool('train', config, '--work-dir', RUN, '--cfg-options', *options)
+    assert done.status == 1 and '1 of its annotations have no area, entry 2' in done.err
+    assert 'Traceback' not in done.err and not (tmp_path / RUN).exists()
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda text: b'\xef\xbb\xbf' + text, 'save it as UTF-8 without BOM'),
+        (lambda text: text.decode().encode('utf-16'), 'is in UTF-16; save it as UTF-8'),
+        (lambda text: text.replace(b'"bbox"', b'"bbox', 1), 'is not JSON, perhaps cut short'),
+    ],
+)
+def test_how_a_file_is_written(tool, config, own_data, tmp_path, change, words):
+    path = own_data / 'annotations/instances_train.json'
+    path.write_bytes(change(path.read_bytes()))
+    options = [f'{TRAIN}.data_root={own_data}/']
+    done = tool('train', config, '--work-dir', RUN, '--cfg-options', *options)
+    (line,) = done.err.splitlines()
+    assert done.status == 1 and words in line and f'annotation file {path}' in line
+    assert not (tmp_path / RUN).exists()
 
 
 @pytest.mark.parametrize('spoil, words', HOSTILE)
@@ -92,10 +144,14 @@ def test_a_pickle_of_annotations(tool, config, own_data, tmp_path, key):
     assert not Path('taken').exists() and not (tmp_path / RUN).exists()
 
 
+BOXES = 'bbox of 1 annotations are not four finite numbers'
 WORDS = [
-    (not_finite, 'bbox of 1 annotations are not four finite numbers'),
+    (not_finite, BOXES),
     (infinite, 'has width inf'),
-    *HOSTILE[2:],
+    *((spoil, BOXES) for spoil, words in HOSTILE[2:] if words.startswith(BOX)),
+    (unknown_class, 'category_id of 1 annotations are not in the file'),
+    (unknown_image, 'image_id of 1 annotations are not in the file'),
+    *HOSTILE[-3:],
 ]
 
 

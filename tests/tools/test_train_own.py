@@ -36,6 +36,9 @@ def test_from_photos_to_pictures(tool, squares, tmp_path):
     for name in ('run/detections.jpg', 'run/precision_recall.png', 'run/training.png'):
         assert Image.open(left / name).size[0] > 300
     assert (left / 'run/epoch_1.pth').is_file() and (left / 'run/score_thresholds.json').is_file()
+    for folder, what in (('run', 'train'), ('run/test', 'test')):
+        (start,) = json.loads((left / folder / 'run.json').read_text())
+        assert start['what'] == what and start['rankdet']['version']
     summary = json.loads((left / 'summary.json').read_text())
     assert summary['classes']['square']['objects'] == 6 and summary['images'] == 2
     assert 0 <= summary['AP'] <= 1 and summary['split'] == 'val'

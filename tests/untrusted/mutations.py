@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 TOKENS = [
     *(b'', b'\0', b'\xff\xfe', b'"', b'\\', b'[', b']', b'{', b'}', b'<', b'>', b'&', b'..', b'/'),
     *(b'NaN', b'-Infinity', b'1e999', b'null', b'../', b'\\u002e', b'1' * 30, b'-', b'0', b'.'),
+    *(b'1' + b'0' * 400, b'1' + b'0' * 400 + b'.0', b'1' + b'0' * 220 + b'e99', b'\xef\xbb\xbf'),
     *(b'<!DOCTYPE a>', b'&a;', b'<![CDATA[', b'[' * 100, b'<a>' * 100, b'PK\x01\x02', b'ustar'),
     *(b'cos\nsystem\n', b'R', b'b', b'\x81', b'.', b'K\xff', b'\x8a\x08' + b'\x7f' * 8, b'(', b't'),
 ]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rankdet.untrusted import (
     Refused,
+    check_coco,
     check_pixels,
     coco_bytes,
     leaves_folder,
@@ -69,7 +70,8 @@ def test_the_depth_across_chunks(monkeypatch):
         (b'[1]\0', 'is not JSON'),
         (b'"\xff"', 'is not JSON'),
         (b'1' * 5000, 'is not JSON'),
-        (json.dumps([1]).encode('utf-16'), 'is not JSON'),
+        (json.dumps([1]).encode('utf-16'), 'is in UTF-16; save it as UTF-8'),
+        (json.dumps([1]).encode('utf-32-be'), 'is in UTF-32-BE'),
     ],
 )
 def test_json_that_is_refused(file, content, words):
@@ -168,14 +170,23 @@ def coco(box='[1, 2, 3, 4]', name='a.jpg', width='10'):
     ).encode()
 
 
+BOX = 'bbox of annotations with id 7 is not four finite numbers'
+
+
 @pytest.mark.parametrize(
     'content, words',
     [
-        (coco('[1, 2, NaN, 4]'), 'bbox of annotations with id 7 is not finite'),
-        (coco('[1, 2, 3, -Infinity]'), 'bbox of annotations with id 7 is not finite'),
-        (coco('[1, 2, 3, 1e999]'), 'bbox of annotations with id 7 is not finite'),
-        (coco('[1, 2, 3, 1E+0999]'), 'bbox of annotations with id 7 is not finite'),
-        (coco(width='1.5e400'), 'width of images with id 1 is not finite'),
+        (coco('[1, 2, NaN, 4]'), BOX),
+        (coco('[1, 2, 3, -Infinity]'), BOX),
+        (coco('[1, 2, 3, 1e999]'), BOX),
+        (coco('[1, 2, 3, 1E+0999]'), BOX),
+        (coco(f'[1{"0" * 400}.0, 1, 2, 2]'), BOX),
+        (coco(f'[1{"0" * 400}, 1, 2, 2]'), BOX),
+        (coco(f'[1{"0" * 220}e99, 1, 2, 2]'), BOX),
+        (coco(width='1.5e400'), 'width of images with id 1 is no finite number'),
+        (coco(width='8' * 310), 'width of images with id 1 is no finite'),
+        (b'\xef\xbb\xbf' + coco(), 'without BOM'),
+        (coco().decode().encode('utf-16'), 'UTF-16'),
         (coco(name='../a.jpg'), 'outside'),
         (coco(name='b/../../a.jpg'), 'outside'),
         (coco(name='/a.jpg'), 'outside'),
@@ -204,3 +215,47 @@ def test_what_is_not_parsed_is_harmless(value, name):
     content = dict(images=[dict(file_name=name)], annotations=[dict(bbox=[value])])
     if not is_odd(json.dumps(content, ensure_ascii=False).encode('utf-8', 'surrogatepass')):
         assert abs(value) < float('inf') and not leaves_folder(name)
+
+
+@given(st.integers(1, 400), st.integers(0, 99), st.booleans())
+def test_no_plain_number_overflows_unseen(digits, exponent, point):
+    text = '7' * digits + '.0' * point + f'e{exponent}'
+    assert is_odd(text.encode()) or float(text) < float('inf')
+
+
+def whole() -> dict:
+    return json.loads(coco()) | {'images': [dict(id=n, file_name=f'{n}.jpg') for n in (1, 2)]}
+
+
+@pytest.mark.parametrize(
+    'path, value, words',
+    [
+        (('annotations', 0, 'bbox'), [1, 2, 3], 'bbox of annotations with id 7'),
+        (('annotations', 0, 'bbox'), [1, 2, 3, True], 'bbox of annotations with id 7'),
+        (('annotations', 0, 'bbox'), {'x': 1}, 'bbox of annotations with id 7'),
+        (('annotations', 0, 'area'), '4', 'area of annotations with id 7 is no finite number'),
+        (('annotations', 0, 'category_id'), [1], 'category_id of annotations with id 7'),
+        (('annotations', 0, 'category_id'), '1', 'among the categories of the file, got "1"'),
+        (('annotations', 0, 'image_id'), 3, 'among the images of the file, got 3'),
+        (('annotations', 0), 5, 'annotations is no list of objects'),
+        (('images', 1, 'file_name'), 5, 'file_name of images with id 2 is no text'),
+        (('images', 1, 'id'), None, 'id of images with id null is no number'),
+        (('images',), {'a': 1}, 'images is no list of objects'),
+    ],
+)
+def test_what_is_said_of_a_coco_file(path, value, words):
+    content = whole()
+    check_coco(content, 'x.json')
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(Refused, match=f'^x.json: .*{words}'):
+        check_coco(content, 'x.json')
+
+
+def test_how_many_are_wrong():
+    content = whole()
+    content['annotations'] = [content['annotations'][0] | dict(id=n, bbox=[]) for n in range(3)]
+    with pytest.raises(Refused, match='with id 0, and of 2 more is not four finite numbers, got'):
+        check_coco(content, 'x.json')

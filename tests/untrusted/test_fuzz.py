@@ -84,6 +84,17 @@ def test_json(damage):
                 read(path)
             except ValueError as error:
                 assert str(error)
+        assert numbers_are_finite(path)
+
+
+def numbers_are_finite(path: Path) -> bool:
+    """Unless ``coco_bytes`` refuses the file, or it is no JSON, which is said when it is loaded."""
+    try:
+        content = json.loads(coco_bytes(path))
+        boxes = [annotation['bbox'] for annotation in content['annotations']]
+    except (ValueError, TypeError, KeyError):
+        return True
+    return all(abs(v) < float('inf') for box in boxes for v in box if isinstance(v, float))
 
 
 @fuzzed

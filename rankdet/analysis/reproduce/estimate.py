@@ -28,11 +28,11 @@ from rankdet.analysis.paper_tables import Row
 from rankdet.datasets.official import COCO_SPLITS, VOC_SPLITS
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import leaf_datasets
+from rankdet.engine.provenance import cpu_name
 
 from .batch import check_learning_rate, written_for
 from .own_data import OWN_DATA
 from .plan import Training, environment, plan
-from .records import cpu_name
 from .tiny_run import forget_files, make_tiny_data
 
 if TYPE_CHECKING:
@@ -201,7 +201,10 @@ def _time(
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
         for batch in batches:
             samples = _samples(cfg, batch)
-            times = [_step(model, optimizer, next(samples)) for _ in range(1 + repeats)]
+            times = []
+            for number in range(1 + repeats):
+                print(f'batch of {batch}: iteration {number + 1}/{1 + repeats}', file=sys.stderr)
+                times.append(_step(model, optimizer, next(samples)))
             yield batch, (statistics.median(times[1:]), _peak_gb(device))
 
 

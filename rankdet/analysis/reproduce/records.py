@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.fileio import dump, load
 
 from rankdet.analysis.paper_tables import Row
+from rankdet.engine.provenance import commit, device, versions
 
 RESULTS = 'results.jsonl'
-_PACKAGES = (
-    *('torch', 'torchvision', 'onedl-mmengine', 'mmengine', 'onedl-mmcv', 'mmcv', 'mmcv-lite'),
-    *('onedl-mmdetection', 'mmdet', 'rankdet'),
-)
 
 
 def read_results(path: Path) -> dict[str, dict]:
@@ -74,66 +66,6 @@ def provenance(root: Path, gpus: int) -> dict[str, Any]:
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'),
         versions=versions(),
     )
-
-
-def commit(root: Path) -> str:
-    """The commit of the code, marked where files differ from it.
-
-    Records, metafiles and the READMEs beside them do not count: recording a result changes them,
-    and no result depends on them.
-    """
-
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(
-            ['git', '-C', str(root), *arguments], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        found = git('rev-parse', '--short=12', 'HEAD')
-        if found is None:
-            return 'unknown'
-        recorded = ('configs/*/metafile.yml', 'configs/*/README.md', 'docs/records')
-        others = [f':(exclude){path}' for path in recorded]
-        changed = git('status', '--porcelain', '--', '.', *others)
-    except FileNotFoundError:  # no git
-        return 'unknown'
-    return f'{found}-dirty' if changed else found
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that take part."""
-    found = {'python': platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def device(processes: int) -> str:
-    """What the processes run on, all nodes together."""
-    if not torch.cuda.is_available():
-        threads = torch.get_num_threads()  # their number changes the order of sums
-        return f'CPU ({cpu_name()}), {_count(processes, "process")} of {_count(threads, "thread")}'
-    # A process of its own: asking a GPU for its name takes hundreds of megabytes of it.
-    code = 'import torch; print(torch.cuda.get_device_name(0))'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
-    return f'{processes} x {done.stdout.strip() or "GPU"}'
-
-
-def _count(number: int, what: str) -> str:
-    plural = 'es' if what.endswith('s') else 's'
-    return f'{number} {what}{plural if number > 1 else ""}'
-
-
-def cpu_name() -> str:
-    try:
-        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def write_ours(path: Path, row: Row, ours: Mapping[str, Any]) -> None:

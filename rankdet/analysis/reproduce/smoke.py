@@ -22,12 +22,12 @@ from pathlib import Path
 from rankdet.analysis.paper_tables import Row
 from rankdet.engine import launch
 from rankdet.engine.errors import UserError, explain
+from rankdet.engine.provenance import commit, cpu_name, versions
 
 from .batch import check_learning_rate
 from .columns import unfilled
 from .perturbed import measure_briefly
 from .plan import Training, environment, last_checkpoint, load_config, plan, test_options
-from .records import commit, cpu_name, versions
 from .submit import pack
 from .tiny_run import (
     SMOKE_SIDE,

@@ -1,0 +1,31 @@
+"""What a training says at its end: where it left what, and the next commands."""
+
+from __future__ import annotations
+
+import os.path as osp
+import shlex
+
+from mmengine.runner import Runner
+
+from .checkpoints import latest_checkpoint
+
+
+def next_steps(runner: Runner) -> list[str]:
+    """Lines for the user after a training; none where it saved no checkpoint.
+
+    The config is the one that MMEngine left in the work directory, which has the options of the
+    command line in it.
+    """
+    saving = (runner.cfg.get('default_hooks') or {}).get('checkpoint')
+    checkpoint = latest_checkpoint(runner.work_dir, saving)
+    if checkpoint is None:
+        return []
+    run = osp.relpath(runner.work_dir)
+    if run.startswith(osp.pardir):
+        run = runner.work_dir
+    inside = checkpoint.is_relative_to(runner.work_dir)
+    saved = osp.join(run, checkpoint.relative_to(runner.work_dir)) if inside else str(checkpoint)
+    config = osp.join(run, osp.basename(runner.cfg.filename or ''))
+    tested = shlex.join(['python', 'tools/test.py', config, saved])
+    report = shlex.join(['python', 'tools/report.py', run])
+    return [f'checkpoint: {saved}', f'test it:    {tested}', f'report:     {report}']

@@ -1,0 +1,44 @@
+"""Between the last image and the measures there may be minutes: the log says what they are for."""
+
+from __future__ import annotations
+
+import threading
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+class EvaluationNotice(Hook):
+    """Logs that the evaluation runs, and on how many images, once it has taken some seconds.
+
+    Args:
+        seconds: before it says so.
+    """
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        self.seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def _begin(self, runner: Runner, batch_idx: int, loader) -> None:
+        if batch_idx + 1 < len(loader):
+            return
+        text = f'evaluating the detections on {len(loader.dataset)} images ...'
+        self._timer = threading.Timer(self.seconds, runner.logger.info, [text])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._begin(runner, batch_idx, runner.val_dataloader)
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._begin(runner, batch_idx, runner.test_dataloader)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self._end()
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        self._end()
