@@ -21,10 +21,19 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
+    classifiers=[
+        'Intended Audience :: Science/Research',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
     packages=find_packages(include=['rankdet', 'rankdet.*']),
     # rankdet/.mim points at configs/ and tools/; it is where MMDetection looks for
     # `_base_ = 'rankdet::...'`.
-    package_data={'rankdet': ['.mim/**/*.py', '.mim/**/*.yml', '.mim/**/*.sh', '.mim/**/*.md']},
+    package_data={
+        'rankdet': ['py.typed', *(f'.mim/**/*.{kind}' for kind in ('py', 'yml', 'sh', 'md'))]
+    },
     install_requires=requirements('requirements.txt'),
     extras_require={'dev': requirements('requirements-dev.txt')},
     entry_points={'console_scripts': ['rankdet = rankdet.__main__:main']},

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rankdet.analysis.checks import read_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pycocotools.cocoeval import COCOeval
 
 # Okabe and Ito's palette, told apart under all common kinds of colour blindness.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -108,7 +113,7 @@ def plot_training(work_dir: str | Path, out: str | Path, title: str = '') -> Pat
     return _save(figure, out)
 
 
-def plot_precision_recall(evaluated, out: str | Path, title: str = '') -> Path:
+def plot_precision_recall(evaluated: COCOeval, out: str | Path, title: str = '') -> Path:
     """Precision against recall at several IoU thresholds, averaged over classes.
 
     Args:
@@ -135,7 +140,7 @@ def plot_precision_recall(evaluated, out: str | Path, title: str = '') -> Path:
     return _save(figure, out)
 
 
-def _save(figure, out: str | Path) -> Path:
+def _save(figure: Figure, out: str | Path) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130)

@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankdet.datasets.digits import make_digits
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 SCENES: dict[str, Any] = dict(num_train=4000, num_val=300, size=128)
 SEARCH_SCENES = 200
@@ -174,7 +177,7 @@ def _train(run: Run, config: Path, folder: Path, data: Path, search_data: Path) 
     return found | dict(iterations=runner.iter)
 
 
-def run_config(run: Run, config: Path, folder: Path, data: Path, search_data: Path):
+def run_config(run: Run, config: Path, folder: Path, data: Path, search_data: Path) -> Config:
     """The config of a run: its file with learning rate, seed, data and folder filled in."""
     from rankdet.engine.launch import load_config
 
@@ -236,7 +239,7 @@ def step_seconds(configs: Sequence[Path], data: Path, rounds: int = 8) -> dict[s
     return best
 
 
-def _stepper(cfg) -> Callable[[dict], object]:
+def _stepper(cfg: Config) -> Callable[[dict], object]:
     from mmdet.registry import MODELS
     from mmengine.optim import build_optim_wrapper
 

@@ -86,7 +86,9 @@ def push_profile(
     return share / share[-1]
 
 
-def _shares(loss, logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+def _shares(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor
+) -> tuple[float, Tensor]:
     """The value, and the push on the 0, 1, 2 ... highest negatives."""
     logits = logits.detach().clone().requires_grad_()
     value = loss(logits, targets)

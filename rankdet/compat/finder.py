@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXTENSION = 'mmcv._ext'
 
@@ -19,7 +20,9 @@ class MissingOpError(NotImplementedError):
 class ExtensionFinder(MetaPathFinder):
     """Finds ``mmcv._ext`` and nothing else. Last on sys.meta_path, so compiled ops win."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname == EXTENSION:
             return ModuleSpec(fullname, ExtensionLoader(), origin='rankdet.compat.ops')
         return None
@@ -51,11 +54,11 @@ def install_finder() -> None:
         sys.meta_path.append(ExtensionFinder())
 
 
-def _unserved(name: str):
+def _unserved(name: str) -> Callable[..., NoReturn]:
     if name.startswith('__'):  # import machinery and inspect probe for these
         raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
 
-    def op(*args, **kwargs) -> NoReturn:
+    def op(*args: Any, **kwargs: Any) -> NoReturn:
         raise missing_op(f'op {name!r}')
 
     op.__name__ = op.__qualname__ = name

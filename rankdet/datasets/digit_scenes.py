@@ -9,9 +9,12 @@ begins with the very scenes of a shorter one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ['CLASSES', 'METAINFO', 'make_scene', 'split_scans']
 
@@ -51,7 +54,7 @@ GLYPHS: tuple[list[list[tuple[float, float]]], ...] = (
 )
 
 
-def require(module: str, package: str):
+def require(module: str, package: str) -> ModuleType:
     """Import ``module`` or say which package brings it."""
     import importlib
 
@@ -179,7 +182,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, contr
     image += alpha * (colour[:, None, None] - image)
 
 
-def _draw_strokes(size: int, strokes, thickness: int) -> np.ndarray:
+def _draw_strokes(size: int, strokes: Sequence[ArrayLike], thickness: int) -> np.ndarray:
     """Opacity of polylines, antialiased; points are (x, y) in pixels."""
     import cv2
 
@@ -233,7 +236,7 @@ def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 # --- placing -----------------------------------------------------------------------------------
 
 
-def _iou(a, b) -> float:
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     """IoU of two (x, y, w, h) boxes."""
     w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])

@@ -180,7 +180,13 @@ class BlackPatch(_CentrePatch):
         extent, seed: see :class:`RandomPatch`; the seed matters only for ``extent='either'``.
     """
 
-    def content(self, image, box, patch, rng) -> int:
+    def content(
+        self,
+        image: np.ndarray,
+        box: np.ndarray,
+        patch: tuple[int, int, int, int],
+        rng: np.random.Generator,
+    ) -> int:
         return 0
 
 
@@ -192,7 +198,13 @@ class FlipPatch(_CentrePatch):
         extent, seed: see :class:`RandomPatch`.
     """
 
-    def content(self, image, box, patch, rng) -> np.ndarray:
+    def content(
+        self,
+        image: np.ndarray,
+        box: np.ndarray,
+        patch: tuple[int, int, int, int],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
         x1, y1, x2, y2 = patch
         return np.flip(image[y1:y2, x1:x2], ((1,), (0,), (0, 1))[rng.integers(3)])
 
@@ -210,7 +222,13 @@ class RandomPatch(_CentrePatch):
         seed: not negative.
     """
 
-    def content(self, image, box, patch, rng) -> np.ndarray:
+    def content(
+        self,
+        image: np.ndarray,
+        box: np.ndarray,
+        patch: tuple[int, int, int, int],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
         x1, y1, x2, y2 = patch
         height, width = y2 - y1, x2 - x1
         across = _overlaps(width, image.shape[1], box[0], box[2])

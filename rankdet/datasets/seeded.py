@@ -57,7 +57,7 @@ class SeededIndex(int):
         self.entropy = tuple(entropy)
         return self
 
-    def __reduce__(self):  # on its way to a worker
+    def __reduce__(self) -> tuple:  # on its way to a worker
         return SeededIndex, (int(self), self.entropy)
 
 
@@ -160,7 +160,7 @@ def _require_seeded_dataset(dataset: Any, sampler: Any) -> None:
 class SeededSampler(DefaultSampler):
     """MMEngine's ``DefaultSampler`` for :class:`SeededDataset`: same order, same arguments."""
 
-    def __init__(self, dataset: Any, *args, **kwargs) -> None:
+    def __init__(self, dataset: Any, *args: Any, **kwargs: Any) -> None:
         _require_seeded_dataset(dataset, self)
         super().__init__(dataset, *args, **kwargs)
 
@@ -176,7 +176,7 @@ class SeededInfiniteSampler(InfiniteSampler):
     An epoch is one pass of all processes together over the data set.
     """
 
-    def __init__(self, dataset: Any, *args, **kwargs) -> None:
+    def __init__(self, dataset: Any, *args: Any, **kwargs: Any) -> None:
         _require_seeded_dataset(dataset, self)
         super().__init__(dataset, *args, **kwargs)
 

@@ -239,19 +239,21 @@ def _find_classes(roots: Sequence[Path], progress: Progress) -> tuple[str, ...]:
     return tuple(sorted(names - {''}))
 
 
-def _check_roots(roots, images_only: bool) -> list[Path]:
+def _check_roots(
+    roots: str | os.PathLike | Sequence[str | os.PathLike], images_only: bool
+) -> list[Path]:
     if isinstance(roots, (str, os.PathLike)):
         roots = [roots]
-    roots = [Path(root).resolve() for root in roots]
-    if not roots:
+    folders = [Path(root).resolve() for root in roots]
+    if not folders:
         raise ValueError('roots is empty: give at least one folder')
-    if len(set(roots)) < len(roots):
-        raise ValueError(f'roots names a folder twice: {[str(root) for root in roots]}')
-    for root in roots:
+    if len(set(folders)) < len(folders):
+        raise ValueError(f'roots names a folder twice: {[str(root) for root in folders]}')
+    for root in folders:
         for part in ('JPEGImages',) if images_only else ('Annotations', 'JPEGImages'):
             if not (root / part).is_dir():
                 raise FileNotFoundError(f'{root} is not in the layout of VOC: it has no {part}')
-    return roots
+    return folders
 
 
 # --- converting --------------------------------------------------------------------------------

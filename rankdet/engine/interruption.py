@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import FrameType, TracebackType
+from typing import Any
 
 from mmengine.hooks import Hook
 
@@ -34,7 +36,7 @@ class Interruption(Hook):
         self.started = False
         self.before: dict = {}
 
-    def before_train_iter(self, *args, **kwargs) -> None:
+    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.started = True
         self.check()  # Python drops an exception that a handler raises inside a destructor
 
@@ -51,7 +53,7 @@ class Interruption(Hook):
                     self.before[number] = signal.signal(number, self._receive)
         return self
 
-    def _receive(self, number: int, frame) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a child that was forked
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -61,14 +63,19 @@ class Interruption(Hook):
             signal.signal(signal.SIGCHLD, lambda *_: None)
             raise Interrupted(number)
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         # A launched process ends now: the launcher's copy of the signal must not break that.
         if not (self.received and 'RANK' in os.environ):
             for number, handler in self.before.items():
                 signal.signal(number, handler)
         if error is None:
             return
-        stop = error
+        stop: Any = error
         if self.received and not isinstance(error, Interrupted):
             stop = Interrupted(self.received)  # what broke, broke because others were ended, too
         if self.started:

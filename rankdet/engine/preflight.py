@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os.path as osp
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -237,7 +238,7 @@ def _is_weight(item: tuple) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
 
 
-def _class_counts(node, path: str = 'model') -> Iterator[tuple[str, int]]:
+def _class_counts(node: Any, path: str = 'model') -> Iterator[tuple[str, int]]:
     """``num_classes`` of every head, with its place in the config."""
     if isinstance(node, dict):
         if isinstance(node.get('num_classes'), int) and 'RPN' not in str(node.get('type')):
@@ -255,13 +256,13 @@ def _remedy(root: str) -> str:
     return 'put the data there, or say where it is with --cfg-options or in the config'
 
 
-def _names(names) -> str:
+def _names(names: Iterable[str]) -> str:
     names = list(names)
     shown = ', '.join(names[:8])
     return shown + (', ...' if len(names) > 8 else '')
 
 
-def _as_list(value) -> list:
+def _as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
 
 

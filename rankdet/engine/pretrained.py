@@ -25,7 +25,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -187,7 +187,7 @@ def _starting_parts(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
             yield where, part
 
 
-def _parts(node, where: str) -> Iterator[tuple[str, ConfigDict]]:
+def _parts(node: Any, where: str) -> Iterator[tuple[str, ConfigDict]]:
     if isinstance(node, dict):
         yield where, node
         for key, child in node.items():

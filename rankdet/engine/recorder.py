@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from mmdet.models.dense_heads import AnchorHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ def dense_head(model: nn.Module) -> BaseDenseHead:
     )
 
 
-def rows_of(head: BaseDenseHead, cls_scores: Sequence[Tensor], *rest) -> Rows:
+def rows_of(head: BaseDenseHead, cls_scores: Sequence[Tensor], *rest: Any) -> Rows:
     """Scores of a head, or maps of the same shapes, as rows beside the labels of the examples.
 
     Args:
@@ -149,7 +150,9 @@ class Measured(NamedTuple):
     overhead: float
 
 
-def measure_loss(head: BaseDenseHead, loss_by_feat: Callable, cls_scores, *rest) -> Measured:
+def measure_loss(
+    head: BaseDenseHead, loss_by_feat: Callable, cls_scores: Sequence[Tensor], *rest: Any
+) -> Measured:
     """Evaluate the losses of a head, and the gradient of the classification among them.
 
     Args:
@@ -160,7 +163,7 @@ def measure_loss(head: BaseDenseHead, loss_by_feat: Callable, cls_scores, *rest)
     device, kept = cls_scores[0].device, []
     get_targets = head.get_targets
 
-    def keep(*args, **options):
+    def keep(*args: Any, **options: Any) -> Any:
         kept.append(get_targets(*args, **options))
         return kept[-1]
 
@@ -177,7 +180,12 @@ def measure_loss(head: BaseDenseHead, loss_by_feat: Callable, cls_scores, *rest)
 
 
 def measure_loss_memory(
-    head: BaseDenseHead, loss_by_feat: Callable, targets: object, cls_scores, bbox_preds, *rest
+    head: BaseDenseHead,
+    loss_by_feat: Callable,
+    targets: object,
+    cls_scores: Sequence[Tensor],
+    bbox_preds: Sequence[Tensor],
+    *rest: Any,
 ) -> int:
     """The most memory that the losses and that gradient hold at a time, in a pass of its own.
 
@@ -203,7 +211,7 @@ def measure_loss_memory(
         loss_cls.train(was_training)
 
 
-def assigned(head: nn.Module, targets: object):
+def assigned(head: nn.Module, targets: object) -> AbstractContextManager[None]:
     """A context in which a head gets these targets: another assignment might draw others."""
     return _replaced(head, 'get_targets', lambda *args, **options: targets)
 
@@ -261,14 +269,22 @@ class LossRecorder(Hook):
     def after_train(self, runner: Runner) -> None:
         del self.head.loss_by_feat
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
         if runner.iter == 0 or self.every_n_train_iters(runner, self.interval):
             self._record = dict(step=runner.iter + 1)
             self._overhead = 0.0
             self._device = next(self.head.parameters()).device
             self._started = clock(self._device)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
+    ) -> None:
         if self._record is None:
             return
         spent = clock(self._device) - self._started - self._overhead
@@ -279,7 +295,7 @@ class LossRecorder(Hook):
                 file.write(json.dumps(self._record) + '\n')
         self._record = None
 
-    def _observe(self, *features) -> dict:
+    def _observe(self, *features: Any) -> dict:
         if self._record is None:
             return self._loss_by_feat(*features)
         measured = measure_loss(self.head, self._loss_by_feat, *features)
@@ -301,7 +317,9 @@ class LossRecorder(Hook):
         self._overhead = measured.overhead + clock(self._device) - started
         return measured.losses
 
-    def _average_precision_loss(self, targets: Tensor, kept: object, *features) -> float | None:
+    def _average_precision_loss(
+        self, targets: Tensor, kept: object, *features: Any
+    ) -> float | None:
         with torch.no_grad(), assigned(self.head, kept):
             logits = rows_of(self.head, *features).logits
             if logits.shape[-1] > self.head.num_classes:

@@ -6,6 +6,7 @@ import random
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
@@ -29,7 +30,9 @@ class SeededIterations(Hook):
 
     priority = 'VERY_HIGH'  # before any hook that may draw
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
         # Seeds of 32 bits, which is what NumPy takes; text is hashed alike on every machine.
         bits = random.Random(f'{runner.seed} {runner.iter} {get_rank()}').getrandbits(32)
         set_random_seed(bits)

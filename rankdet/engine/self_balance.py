@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
@@ -127,7 +128,13 @@ class SelfBalanceHook(Hook):
                 loss.restart()
         self._logged = {key: loss.sb_history.clone() for key, loss in self._losses.items()}
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
+    ) -> None:
         for loss in self._losses.values():
             loss.merge_sums()
         if not self.by_epoch and self.every_n_train_iters(runner, self.interval):

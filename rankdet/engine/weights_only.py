@@ -64,7 +64,12 @@ def only_weights() -> Iterator[None]:
     """
     original = CheckpointLoader.__dict__['load_checkpoint']
 
-    def load(cls, filename, map_location=None, logger='current'):
+    def load(
+        cls: type[CheckpointLoader],
+        filename: str,
+        map_location: Any = None,
+        logger: Any = 'current',
+    ) -> dict:
         with _careful_torch(filename):
             return original.__func__(cls, filename, map_location, logger)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os.path as osp
 import shutil
+from types import TracebackType
+from typing import Any
 
 from mmengine.hooks import Hook
 
@@ -30,12 +32,17 @@ class NewWorkDir(Hook):
         self.path = path
         self.may_go = not osp.exists(path)
 
-    def _after_iter(self, *args, **kwargs) -> None:  # of training, validation or test
+    def _after_iter(self, *args: Any, **kwargs: Any) -> None:  # of training, validation or test
         self.may_go = False
 
     def __enter__(self) -> NewWorkDir:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self.may_go and isinstance(error, Exception) and explain(error):
             shutil.rmtree(self.path, ignore_errors=True)

@@ -18,6 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -211,7 +212,7 @@ class LRPMetric(BoxMetric):
 
     default_prefix = 'lrp'
 
-    def __init__(self, ann_file: str | None = None, *, tau: float = 0.5, **kwargs) -> None:
+    def __init__(self, ann_file: str | None = None, *, tau: float = 0.5, **kwargs: Any) -> None:
         super().__init__(ann_file, **kwargs)
         self.tau = check_tau(tau)
 
@@ -235,7 +236,7 @@ class RankCorrelationMetric(BoxMetric):
 
     default_prefix = 'rank'
 
-    def __init__(self, ann_file: str | None = None, *, bounds: bool = True, **kwargs) -> None:
+    def __init__(self, ann_file: str | None = None, *, bounds: bool = True, **kwargs: Any) -> None:
         super().__init__(ann_file, **kwargs)
         self.bounds = bounds
 
@@ -278,7 +279,7 @@ class DetectionMetric(BoxMetric):
         tau: float = 0.5,
         max_dets: Sequence[int] = (1, 10, 100),
         bounds: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.all_max_dets = check_max_dets(max_dets)
         super().__init__(ann_file, max_dets=self.all_max_dets[-1], **kwargs)
@@ -306,7 +307,7 @@ class VOCAPMetric(BoxMetric):
 
     default_prefix = 'voc'
 
-    def __init__(self, ann_file: str | None = None, *, iou_thr: float = 0.5, **kwargs) -> None:
+    def __init__(self, ann_file: str | None = None, *, iou_thr: float = 0.5, **kwargs: Any) -> None:
         super().__init__(ann_file, **kwargs)
         if not 0 < iou_thr <= 1:
             raise ValueError(f'iou_thr must be in (0, 1], got {iou_thr!r}')

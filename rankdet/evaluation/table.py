@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 FORMATS = ('text', 'markdown', 'csv', 'json')
 
@@ -56,7 +57,7 @@ def format_table(
 def to_json(values: Mapping) -> str:
     """Nested numbers as JSON, NaN as null."""
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: plain(inner) for name, inner in value.items()}
         return None if math.isnan(value) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -213,7 +213,7 @@ def _sort_many(
 
 
 def _describe_rank(
-    logits: Tensor, targets: Tensor, loc_errors: Tensor | None, *options
+    logits: Tensor, targets: Tensor, loc_errors: Tensor | None, *options: object
 ) -> tuple[Tensor, ...]:
     """Shapes of :func:`_rank`'s results by row, for the compiler."""
     rows = targets.numel()
@@ -286,14 +286,22 @@ class _Deferred(torch.autograd.Function):
     """A value whose gradient the second pass writes when it is asked for."""
 
     @staticmethod
-    def forward(ctx, logits, value, targets, class_indices, by_row, *state):
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        value: Tensor,
+        targets: Tensor,
+        class_indices: bool,
+        by_row: bool,
+        *state: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(logits, targets, *state)
         ctx.options = class_indices, by_row
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor):
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         logits, targets, *state = ctx.saved_tensors
         gradient = _GRADIENT(logits, targets, incoming, *ctx.options, *state)
         return gradient, *[None] * (4 + len(state))

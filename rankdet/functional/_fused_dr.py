@@ -77,7 +77,9 @@ def _rank(
     return value.float(), state.terms, state.image.clone()
 
 
-def _describe_rank(logits: Tensor, targets: Tensor, image_ids: Tensor | None, *options):
+def _describe_rank(
+    logits: Tensor, targets: Tensor, image_ids: Tensor | None, *options: object
+) -> tuple[Tensor, Tensor, Tensor]:
     rows = 1 if image_ids is None else image_ids.shape[0]
     return (
         logits.new_empty((), dtype=torch.float32),
@@ -131,14 +133,21 @@ class _Deferred(torch.autograd.Function):
     """A value whose gradient the second pass writes when it is asked for."""
 
     @staticmethod
-    def forward(ctx, logits, value, targets, options, *state):
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        value: Tensor,
+        targets: Tensor,
+        options: tuple,
+        *state: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(logits, targets, *state)
         ctx.options = options
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor):
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         logits, targets, *state = ctx.saved_tensors
         gradient = _GRADIENT(logits, targets, incoming, *ctx.options, *state)
         return gradient, None, None, None, *[None] * len(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class DerivativeOp:
     """
 
     def __init__(self, name: str, compute: Computation, options: str = '') -> None:
-        def run(logits: Tensor, *arguments) -> tuple[Tensor, Tensor]:
+        def run(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
             with torch.autocast(logits.device.type, enabled=False):
                 value, gradient = compute(logits, *arguments)
             dtype = wide(logits.dtype)
@@ -37,7 +38,7 @@ class DerivativeOp:
                 return value.to(dtype), logits.new_empty(0, dtype=dtype)
             return value.to(dtype), gradient.to(dtype).view(logits.shape)
 
-        def describe(logits: Tensor, *arguments) -> tuple[Tensor, Tensor]:
+        def describe(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
             with_gradient, dtype = arguments[3], wide(logits.dtype)
             shape = logits.shape if with_gradient else (0,)
             return logits.new_empty((), dtype=dtype), logits.new_empty(shape, dtype=dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ class RankingOp:
     )
 
     def __init__(self, name: str, rule: Rule, kernel: str | None = None) -> None:
-        def run(*args) -> tuple[Tensor, ...]:
+        def run(*args: Any) -> tuple[Tensor, ...]:
             return tuple(_run(rule, *args))
 
         self._op = define_operator(name, self._SCHEMA, run, _describe)
@@ -239,7 +239,9 @@ def _run(
     )
 
 
-def _describe(logits: Tensor, targets: Tensor, loc_errors: Tensor | None, *options) -> Update:
+def _describe(
+    logits: Tensor, targets: Tensor, loc_errors: Tensor | None, *options: object
+) -> Update:
     """Shapes and dtypes of :func:`_run`'s results, for the compiler."""
     errors = logits.new_empty(0) if loc_errors is None else loc_errors
     dtype, loc_dtype = wide(logits.dtype), wide(errors.dtype)
@@ -256,14 +258,14 @@ class _Attach(torch.autograd.Function):
     """A value whose gradient with respect to its input is known already."""
 
     @staticmethod
-    def forward(ctx, of: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, of: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
         ctx.dtype = of.dtype
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor):
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         # Scaled before it is narrowed: a loss scale must reach a half precision gradient whole.
         return (gradient * incoming).to(ctx.dtype), None, None

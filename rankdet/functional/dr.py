@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import e, log
 from typing import NamedTuple
 
@@ -220,7 +221,7 @@ def _rank_expectations(
         alone = mean_negative - 1
         is_alone = torch.ones_like(counted).index_fill_(0, group, False)
 
-        def average(function):
+        def average(function: Callable[[Tensor], Tensor]) -> Tensor:
             mean = scatter_sum(function(each), group, groups.count) / num_positives
             return torch.where(is_alone, function(alone), mean)
 

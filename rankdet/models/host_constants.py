@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,9 @@ class ConstantsMadeOnDevice(TorchFunctionMode):
     copy from memory of the host, which waits until the device has done all that it was given.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if func is Tensor.new_tensor and len(args) == 2 and not kwargs:
             like, numbers = args

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmdet.structures.bbox import get_box_tensor
+from mmdet.utils import InstanceList, OptInstanceList
 from mmengine.model import update_init_info
 from mmengine.model.weight_init import BaseInit
 from torch import Tensor, nn
@@ -41,7 +45,7 @@ class RankingHead(HostHead):
         ValueError: if ``loss_cls`` and ``loss_bbox`` do not fit together or this head.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fit_channels()  # once more: what the host set after its layers
         if self.adapts and self.use_sigmoid_cls and not _has_bias_prob(kwargs.get('init_cfg')):
@@ -97,9 +101,9 @@ class RankingDenseHead(RankingHead, HostDenseHead):
         self,
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
-        batch_gt_instances,
+        batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
-        batch_gt_instances_ignore=None,
+        batch_gt_instances_ignore: OptInstanceList = None,
     ) -> dict:
         """Losses of a batch, as of the stock head's method of this name.
 
@@ -119,12 +123,19 @@ class RankingDenseHead(RankingHead, HostDenseHead):
         losses = ranking_losses if self.ranks else stock_losses
         return losses(self.loss_cls, self.loss_bbox, self.rows(*inputs), self.num_classes)
 
-    def rows(self, cls_scores, bbox_preds, gt_instances, img_metas, gt_ignore=None) -> Rows:
+    def rows(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: list[Tensor],
+        gt_instances: InstanceList,
+        img_metas: list[dict],
+        gt_ignore: OptInstanceList = None,
+    ) -> Rows:
         """Predictions and what is assigned to them as (image, place over all levels)."""
         raise NotImplementedError
 
 
-def by_image(maps: list[Tensor], channels: int) -> Tensor:
+def by_image(maps: Sequence[Tensor], channels: int) -> Tensor:
     """Maps of all levels, ``(N, A * channels, H, W)`` each, as ``(N, places, channels)``.
 
     A place is one of the A anchors of a pixel; all those of a level come before the next level's.

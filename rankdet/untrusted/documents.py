@@ -102,17 +102,17 @@ def parse_xml(data: bytes, shown: str) -> ElementTree.Element:
     """Root of XML text; ``shown`` names it in messages."""
     deepest, depth = limit('RANKDET_MAX_XML_DEPTH'), 0
 
-    def refuse(*_):
+    def refuse(*_: object) -> None:
         raise Refused(f'{shown} declares a document type (DOCTYPE), which is refused')
 
-    def enter(*_):
+    def enter(*_: object) -> None:
         nonlocal depth
         depth += 1
         if depth > deepest:
             found = f'nests elements more than {deepest} deep'
             raise beyond(shown, found, 'RANKDET_MAX_XML_DEPTH')
 
-    def leave(*_):
+    def leave(*_: object) -> None:
         nonlocal depth
         depth -= 1
 

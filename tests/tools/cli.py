@@ -48,10 +48,10 @@ def run_alone(command: list, cwd: Path, **environment) -> Done:
 def copy_sources(folder: Path) -> None:
     """Copy what a source distribution holds, symbolic links as they are."""
     folder.mkdir()
-    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'model-index.yml', 'CITATION.cff'):
+    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'Makefile', 'ruff.toml', 'CITATION.cff'):
         shutil.copy(ROOT / name, folder)
-    for path in (*ROOT.glob('requirements*.txt'), *ROOT.glob('*.md')):
+    for path in (file for kind in ('txt', 'md', 'ini', 'yml') for file in ROOT.glob(f'*.{kind}')):
         shutil.copy(path, folder)
-    for name in ('configs', 'rankdet', 'tools'):
-        ignored = shutil.ignore_patterns('__pycache__')
+    for name in ('configs', 'docs', 'rankdet', 'tests', 'tools'):
+        ignored = shutil.ignore_patterns('__pycache__', '_build')
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)

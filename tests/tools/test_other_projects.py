@@ -5,7 +5,9 @@ import tarfile
 import zipfile
 
 import pytest
+import yaml
 
+import rankdet
 from tests.tools import cli
 
 BASE = next((cli.ROOT / 'configs/demo').glob('*ap-loss*.py')).name
@@ -57,7 +59,7 @@ def test_a_wheel_holds_configs_and_tools(wheel):
         own = [p for p in own if p.suffix in ('.py', '.sh', '.yml', '.md')]
         wanted = {f'rankdet/.mim/{path.relative_to(cli.ROOT)}' for path in own}
         assert wanted and wanted <= held
-    assert 'rankdet/.mim/model-index.yml' in held
+    assert {'rankdet/.mim/model-index.yml', 'rankdet/py.typed'} <= held
     assert all(name.startswith('rankdet/') for name in held)
 
 
@@ -78,6 +80,8 @@ def sdist(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sdist')
     copy = folder / 'source'
     cli.copy_sources(copy)
+    (copy / 'docs/_build').mkdir()
+    (copy / 'docs/_build/index.html').write_text('built')
     done = cli.run_alone([sys.executable, 'setup.py', '-q', 'sdist', '-d', folder], copy)
     assert done.status == 0, done.err[-2000:]
     (path,) = folder.glob('*.tar.gz')
@@ -93,6 +97,28 @@ def test_a_source_archive_makes_the_same_wheel(sdist, wheel, tmp_path):
     assert done.status == 0, done.err[-2000:]
     (again,) = tmp_path.glob('*.whl')
     assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_a_source_archive_can_run_its_tests(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter='data')
+    (source,) = tmp_path.iterdir()
+    wanted = {'Makefile', 'mypy.ini', 'pytest.ini', 'ruff.toml', 'requirements-dev.txt'}
+    for folder in ('docs', 'tests'):
+        own = (path for path in (cli.ROOT / folder).rglob('*') if path.is_file())
+        own = {str(path.relative_to(cli.ROOT)) for path in own if path.suffix != '.pyc'}
+        wanted |= {path for path in own if not path.startswith('docs/_build/')}
+    assert not {path for path in wanted if not (source / path).is_file()}
+    assert not (source / 'docs/_build').exists()
+    # The pages are there with all that they link to.
+    run = [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests/docs/test_pages.py']
+    done = cli.run_alone([*run, '-k', 'links'], source)
+    assert done.status == 0, done.out[-2000:]
+
+
+def test_the_citation_names_the_version():
+    citation = yaml.safe_load((cli.ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert citation['version'] == rankdet.__version__
 
 
 def test_an_installed_wheel_runs_the_demo_from_anywhere(wheel, tmp_path):

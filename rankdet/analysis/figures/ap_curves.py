@@ -63,7 +63,9 @@ def ap_curves(
     return dict(figure='ap-curves', metric=metric, curves=curves)
 
 
-def _series(run: Run, metric: str, measure: bool, report) -> dict[int, float]:
+def _series(
+    run: Run, metric: str, measure: bool, report: Callable[[str], None]
+) -> dict[int, float]:
     logged = {} if measure else logged_metric(run.folder, metric)
     return logged if len(logged) > 1 else measured_metric(run, metric, report)
 
@@ -78,7 +80,9 @@ def logged_metric(folder: Path, metric: str) -> dict[int, float]:
     return found
 
 
-def measured_metric(run: Run, metric: str, report=lambda line: None) -> dict[int, float]:
+def measured_metric(
+    run: Run, metric: str, report: Callable[[str], None] = lambda line: None
+) -> dict[int, float]:
     """Iteration to value, of all checkpoints of a run, or of the one that was named.
 
     Raises:

@@ -22,6 +22,7 @@ from rankdet.engine.recorder import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from mmdet.models import BaseDetector
 
 OVER_TRAINING = {
     'iteration_seconds': 'whole iteration (ms)',
@@ -138,7 +139,7 @@ def loss_cost(
     )  # fmt: skip
 
 
-def _measure(model, batch: dict, *, with_memory: bool) -> dict:
+def _measure(model: BaseDetector, batch: dict, *, with_memory: bool) -> dict:
     """Seconds and bytes of one batch; the memory in passes of their own."""
     head, device = dense_head(model), next(model.parameters()).device
     data = model.data_preprocessor(batch, True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.figures.examples import Examples, examples
@@ -13,6 +14,7 @@ from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.style import grid, look, panels, runs_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KINDS = ('background', 'foreground')
@@ -108,7 +110,7 @@ def draw_separation(data: dict) -> Figure:
     return figure
 
 
-def _steps(ax, edges, density, style: dict, label: str) -> None:
+def _steps(ax: Axes, edges: ArrayLike, density: ArrayLike, style: dict, label: str) -> None:
     density = np.asarray(density, float)
     density = np.where(density > 0, density, np.nan)  # a log axis has no zero
     ax.stairs(np.nan_to_num(density), edges, label=label, lw=1.4, baseline=None, **style)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from mmdet.models.dense_heads import AnchorHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
+from mmdet.utils import InstanceList
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor
@@ -42,7 +45,9 @@ class Examples:
         return (self.targets >= 0) & (self.targets < self.probabilities.shape[1])
 
 
-def examples(run: Run, *, images: int | None = None, device: str | None = None):
+def examples(
+    run: Run, *, images: int | None = None, device: str | None = None
+) -> Iterator[Examples]:
     """Yield :class:`Examples` of a run's newest checkpoint on its evaluated images.
 
     Args:
@@ -93,7 +98,9 @@ def annotated_batches(cfg: Config, images: int | None = None) -> Iterator[dict]:
         yield batch
 
 
-def _examples(head, outputs, samples) -> Examples:
+def _examples(
+    head: BaseDenseHead, outputs: Sequence[Sequence[Tensor]], samples: SampleList
+) -> Examples:
     objects, ignored, metas = unpack_gt_instances(samples)
     rows = rows_of(head, *outputs, objects, metas, ignored)
     logits, num_classes = rows.logits.float(), head.num_classes
@@ -105,7 +112,9 @@ def _examples(head, outputs, samples) -> Examples:
     return Examples(p.flatten(0, -2), targets_of(rows).flatten(), ious, matched)
 
 
-def _overlaps(head, cls_scores, objects, metas) -> tuple[Tensor, Tensor]:
+def _overlaps(
+    head: AnchorHead, cls_scores: Sequence[Tensor], objects: InstanceList, metas: list[dict]
+) -> tuple[Tensor, Tensor]:
     sizes = [score.shape[-2:] for score in cls_scores]
     anchors, _ = head.get_anchors(sizes, metas, device=cls_scores[0].device)
     best, classes = [], []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -89,11 +91,11 @@ class ProposalSamples(Hook):
         self.rpn.to(next(model.parameters()).device)
         loss, get_targets = model.loss, head.get_targets
 
-        def loss_of_samples(inputs, samples):
+        def loss_of_samples(inputs: Tensor, samples: SampleList) -> dict:
             self.chosen = self._choose(inputs)
             return loss(inputs, samples)
 
-        def targets_of_samples(*args, **options):
+        def targets_of_samples(*args: Any, **options: Any) -> tuple:
             labels, weights, *rest = get_targets(*args, **options)
             return labels, keep_samples(labels, weights, self.chosen, head.num_classes), *rest
 

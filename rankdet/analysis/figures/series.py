@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def mean_series(series: Sequence[Mapping[int, float]]) -> dict[str, list[float]]:
@@ -47,7 +51,7 @@ def window_means(series: Mapping[int, float], window: int) -> dict[int, float]:
     return found
 
 
-def draw_band(ax, curve: Mapping, style: Mapping, label: str) -> None:
+def draw_band(ax: Axes, curve: Mapping, style: Mapping, label: str) -> None:
     """A mean with what lies between the least and the greatest run."""
     ax.plot(curve['steps'], curve['mean'], label=label, **style)
     if curve['low'] != curve['high']:

@@ -16,6 +16,7 @@ from rankdet.engine.errors import UserError
 from rankdet.untrusted import read_json
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LINES = ('-', '--', '-.', ':')
@@ -29,7 +30,7 @@ _LOOK: dict[Any, Any] = {
 }
 
 
-def look(index: int) -> dict[str, str]:
+def look(index: int) -> dict[str, Any]:
     """Colour and dash of the curve number ``index``: neither has to be told apart alone.
 
     The yellow and light ones of the palette come last, since they are faint on white.
@@ -37,7 +38,9 @@ def look(index: int) -> dict[str, str]:
     return dict(color=COLORS[index % len(COLORS)], linestyle=_LINES[index % len(_LINES)])
 
 
-def panels(rows: int = 1, columns: int = 1, *, width: float = 4.6, height: float = 3.4, **shared):
+def panels(
+    rows: int = 1, columns: int = 1, *, width: float = 4.6, height: float = 3.4, **shared: Any
+) -> tuple[Figure, np.ndarray]:
     """A figure and an array ``(rows, columns)`` of its axes.
 
     Args:
@@ -52,20 +55,20 @@ def panels(rows: int = 1, columns: int = 1, *, width: float = 4.6, height: float
         return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def grid(count: int, columns: int = 3):
+def grid(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure and a list of ``count`` axes with common scales, numbered at the outer ones."""
     columns = min(count, columns)
     size = dict(width=3.6, height=2.8)
-    figure, axes = panels(-(-count // columns), columns, **size, sharex=True, sharey=True)
-    for unused in axes.flat[count:]:
+    figure, panes = panels(-(-count // columns), columns, **size, sharex=True, sharey=True)
+    for unused in panes.flat[count:]:
         unused.remove()
-    axes = list(axes.flat[:count])
+    axes = list(panes.flat[:count])
     for index, ax in enumerate(axes):
         ax.tick_params(labelbottom=index + columns >= count)
     return figure, axes
 
 
-def plain_log_axis(ax, values: Iterable[float]) -> None:
+def plain_log_axis(ax: Axes, values: Iterable[float]) -> None:
     """A logarithmic y axis that spans a decade at least, with plain numbers.
 
     Args:
@@ -135,7 +138,7 @@ def load(path: str | Path) -> dict:
     return _known(data)
 
 
-def _known(value):
+def _known(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _known(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -143,7 +146,7 @@ def _known(value):
     return math.nan if value is None else value
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """What JSON can hold: no arrays, and null for what is not finite."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}

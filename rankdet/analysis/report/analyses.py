@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,9 @@ from rankdet.analysis.robustness.table import HEADINGS, table_notes
 from rankdet.engine.errors import UserError
 from rankdet.engine.recorder import RECORDS
 from rankdet.untrusted import read_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Report = Callable[[str], None]
 #: What a run may lack for a figure, told in one line each.
@@ -233,7 +236,7 @@ def _robustness(rows: list[dict]) -> str:
     return table + ''.join(map(page.note, table_notes(rows)))
 
 
-def _png(figure) -> bytes:
+def _png(figure: Figure) -> bytes:
     fit_labels(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rankdet.engine.errors import Interrupted, UserError
 
@@ -37,7 +38,7 @@ def run_command(command: list[str], variables: Mapping[str, str]) -> int:
 def interrupted_by_sigterm() -> Iterator[None]:
     """Take a scheduler's SIGTERM as Ctrl-C is taken: :class:`Interrupted` is raised, once."""
 
-    def receive(number: int, frame) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
         raise Interrupted(number)
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
@@ -149,7 +149,7 @@ def training_images(cfg: Config) -> int | None:
     return sum(known) if len(known) == len(numbers) else None
 
 
-def _listed(dataset) -> int | None:
+def _listed(dataset: ConfigDict) -> int | None:
     path = Path(osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or ''))
     stem = path.stem
     some = bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
@@ -219,7 +219,7 @@ def _samples(cfg: Config, batch: int) -> Iterator[dict]:
                 yield data
 
 
-def _step(model: BaseDetector, optimizer, data: dict) -> float:
+def _step(model: BaseDetector, optimizer: OptimWrapper, data: dict) -> float:
     _wait()
     begin = time.perf_counter()
     model.train_step(data, optimizer)

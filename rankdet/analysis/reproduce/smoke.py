@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from rankdet.analysis.paper_tables import Row
@@ -127,7 +129,12 @@ def _done(out: Path, head: dict) -> dict[str, dict]:
 
 
 def _in_a_process(
-    context, training: Training, root: Path, place: Path, variables: dict, side: int
+    context: ForkServerContext,
+    training: Training,
+    root: Path,
+    place: Path,
+    variables: dict,
+    side: int,
 ) -> dict:
     line = dict(
         training=training.name,
@@ -158,7 +165,14 @@ def _in_a_process(
     return line | found | dict(seconds=round(time.monotonic() - begin, 1))
 
 
-def _child(connection, training: Training, root: Path, folder: Path, variables, side: int) -> None:
+def _child(
+    connection: Connection,
+    training: Training,
+    root: Path,
+    folder: Path,
+    variables: dict,
+    side: int,
+) -> None:
     from yapf.yapflib import yapf_api
 
     # MMEngine formats the configs that it prints and keeps, which takes longer than the run.

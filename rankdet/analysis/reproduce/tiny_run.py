@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 
 from rankdet.datasets.digits import make_digits
 from rankdet.datasets.tiny import make_tiny_coco, make_tiny_voc
@@ -134,23 +136,29 @@ class GradientWatch(Hook):
         self.broken: set[str] = set()
         self._handles: list = []
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         for name, parameter in runner.model.named_parameters():
             if parameter.requires_grad:
                 self.unmoved.add(name)
                 hook = parameter.register_post_accumulate_grad_hook(self._note(name))
                 self._handles.append(hook)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
+    ) -> None:
         self.iterations += 1
         values = {k: float(v.detach()) for k, v in (outputs or {}).items() if torch.is_tensor(v)}
         self.losses = {name: value for name, value in values.items() if 'loss' in name}
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         for handle in self._handles:
             handle.remove()
 
-    def _note(self, name: str):
+    def _note(self, name: str) -> Callable[[torch.Tensor], None]:
         def note(parameter: torch.Tensor) -> None:
             self.unmoved.discard(name)
             assert parameter.grad is not None  # it was just accumulated

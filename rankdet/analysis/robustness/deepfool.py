@@ -34,6 +34,7 @@ from .progress import TimeLeft
 
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
+    from mmdet.structures import DetDataSample
 
 #: Added to the distance of a step, in grey levels, so that it crosses a boundary it lies on.
 BEYOND = 1e-4
@@ -127,7 +128,9 @@ def _gradient(score: Tensor, image: Tensor) -> Tensor:
     return torch.zeros_like(image) if gradient is None else gradient
 
 
-def attack_image(model: BaseDetector, image: Tensor, sample, options: DeepFoolOptions) -> dict:
+def attack_image(
+    model: BaseDetector, image: Tensor, sample: DetDataSample, options: DeepFoolOptions
+) -> dict:
     """Attack every object of an image.
 
     Args:

@@ -37,6 +37,7 @@ from .progress import TimeLeft
 
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
+    from mmdet.structures import DetDataSample
 
 #: Counted up with every change to the code of this package or of the perturbations that changes a
 #: number: what was kept under another version is measured again.
@@ -274,7 +275,9 @@ def require_boxes(dataset: Images, cfg: Config, split: str = 'test') -> None:
         )
 
 
-def objects_of(sample, device: torch.device | str = 'cpu') -> tuple[Tensor, list[int]]:
+def objects_of(
+    sample: DetDataSample, device: torch.device | str = 'cpu'
+) -> tuple[Tensor, list[int]]:
     """The measured objects of an image.
 
     Returns:

@@ -151,7 +151,9 @@ def _of_priors(model: BaseDetector, batch: Batch) -> list[Candidates]:
     return found
 
 
-def _decode(head: BaseDenseHead, level: int, priors: Tensor, pred: Tensor, shape) -> Tensor:
+def _decode(
+    head: BaseDenseHead, level: int, priors: Tensor, pred: Tensor, shape: Sequence[int]
+) -> Tensor:
     if isinstance(head, FoveaHead):
         if getattr(head, 'ranks', False):
             pred = pred.clamp(-_LOG_RANGE, _LOG_RANGE)

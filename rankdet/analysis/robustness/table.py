@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 #: Heading of each column.
 HEADINGS = dict(
@@ -121,7 +122,7 @@ def to_json(value: object) -> str:
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ..voc import list_annotations, list_images, read_record
+from ..voc import Record, list_annotations, list_images, read_record
 from .listing import Folder, Job, Listing, split_name
 
 
@@ -66,5 +66,5 @@ def _list_anywhere(listing: Listing, folder: Folder) -> None:
             listing.skip(image, 'annotation is missing')
 
 
-def _reader(xml: Path, images: dict[str, list[Path]]):
+def _reader(xml: Path, images: dict[str, list[Path]]) -> partial[Record]:
     return partial(read_record, xml, images, zero_based=False, images_only=False)

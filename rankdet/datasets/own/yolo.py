@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..voc import Finding, Record
 from ..voc_files import Unusable, clip_box, decode_size
@@ -18,6 +18,7 @@ from .listing import Folder, Job, Listing, read_text, split_name
 
 _LISTS = {'train', 'val', 'valid', 'test'}  # of images, one path a line
 _SLACK = 1e-3  # what rounding may add to a share
+_Settings: TypeAlias = tuple[Path, dict[str, Any]]  # a YAML file and its content
 
 
 def is_yolo(folder: Folder) -> bool:
@@ -45,7 +46,7 @@ def list_yolo(folder: Folder) -> Listing:
 # --- data.yaml, names, lists -------------------------------------------------------------------
 
 
-def _settings(folder: Folder) -> tuple[Path, dict[str, Any]] | None:
+def _settings(folder: Folder) -> _Settings | None:
     """The YAML file that names classes, the one closest to the root."""
     # MMEngine's own way to load YAML would run code that a stranger put into it.
     from mmengine.fileio.handlers.yaml_handler import yaml
@@ -64,7 +65,7 @@ def _settings(folder: Folder) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def _class_names(folder: Folder, settings) -> tuple[tuple[str, ...], Path]:
+def _class_names(folder: Folder, settings: _Settings | None) -> tuple[tuple[str, ...], Path]:
     if settings:
         path, content = settings
         return _yaml_names(path, content['names']), path
@@ -100,7 +101,7 @@ def _checked(path: Path, names: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _splits(listing: Listing, folder: Folder, settings) -> dict[Path, str | None]:
+def _splits(listing: Listing, folder: Folder, settings: _Settings | None) -> dict[Path, str | None]:
     """Images and their splits: by data.yaml where its paths lead somewhere, else by name."""
     known = set(folder.images)
     found: dict[Path, str | None] = {}
@@ -115,7 +116,7 @@ def _splits(listing: Listing, folder: Folder, settings) -> dict[Path, str | None
     return found or {image: folder.split_of(image) for image in folder.images}
 
 
-def _targets(folder: Folder, settings) -> list[tuple[str | None, Path]]:
+def _targets(folder: Folder, settings: _Settings | None) -> list[tuple[str | None, Path]]:
     """Folders of images and lists of images, with the split of each; none leads out of it."""
     targets = []
     if settings:

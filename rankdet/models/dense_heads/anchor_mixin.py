@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads.anchor_head import anchor_inside_flags
+from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.structures.bbox import get_box_tensor
+from mmdet.utils import InstanceList, OptInstanceList
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from rankdet.models.ranking_core import Rows
@@ -16,11 +21,16 @@ from rankdet.models.ranking_head import RankingDenseHead, by_image
 class _ByLevel:
     """Lets an assigner that asks for ``num_level_priors`` (ATSS) serve a head that does not say."""
 
-    def __init__(self, assigner) -> None:
+    def __init__(self, assigner: BaseAssigner) -> None:
         self.assigner = assigner
         self.num_level_priors: list[int] = []
 
-    def assign(self, pred_instances, gt_instances, gt_instances_ignore=None):
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+    ) -> AssignResult:
         return self.assigner.assign(
             pred_instances, self.num_level_priors, gt_instances, gt_instances_ignore
         )
@@ -29,13 +39,21 @@ class _ByLevel:
 class RankingAnchorMixin(RankingDenseHead):
     """First base of an anchor head that may rank, and may use assigners by level (ATSS)."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assigner = getattr(self, 'assigner', None)
         if assigner and 'num_level_priors' in inspect.signature(assigner.assign).parameters:
             self.assigner = _ByLevel(assigner)
 
-    def _get_targets_single(self, flat_anchors, valid_flags, gt_instances, img_meta, *args, **kw):
+    def _get_targets_single(
+        self,
+        flat_anchors: Tensor,
+        valid_flags: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+        *args: Any,
+        **kw: Any,
+    ) -> tuple[Tensor, ...]:
         if isinstance(self.assigner, _ByLevel):
             inside = anchor_inside_flags(
                 flat_anchors,
@@ -50,11 +68,18 @@ class RankingAnchorMixin(RankingDenseHead):
             flat_anchors, valid_flags, gt_instances, img_meta, *args, **kw
         )
 
-    def get_targets(self, anchor_list, *args, **kwargs):
+    def get_targets(self, anchor_list: list[list[Tensor]], *args: Any, **kwargs: Any) -> tuple:
         self._level_sizes = [len(anchors) for anchors in anchor_list[0]]
         return super().get_targets(anchor_list, *args, **kwargs)
 
-    def rows(self, cls_scores, bbox_preds, gt_instances, img_metas, gt_ignore=None) -> Rows:
+    def rows(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: list[Tensor],
+        gt_instances: InstanceList,
+        img_metas: list[dict],
+        gt_ignore: OptInstanceList = None,
+    ) -> Rows:
         sizes = [score.shape[-2:] for score in cls_scores]
         device = cls_scores[0].device
         anchors, valid_flags = self.get_anchors(sizes, img_metas, device=device)

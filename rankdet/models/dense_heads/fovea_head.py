@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import FoveaHead
 from mmdet.registry import MODELS
+from mmdet.utils import InstanceList, OptInstanceList
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from rankdet.models.ranking_core import Rows, compares_corners
@@ -39,13 +42,20 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
     def classifiers(self) -> list[nn.Module]:
         return [self.conv_cls]
 
-    def loss_by_feat(self, cls_scores, bbox_preds, *args, **kwargs) -> dict:
+    def loss_by_feat(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *args: Any, **kwargs: Any
+    ) -> dict:
         losses = super().loss_by_feat(cls_scores, bbox_preds, *args, **kwargs)
         if not losses['loss_bbox'].requires_grad:
             losses['loss_bbox'] = losses['loss_bbox'] + bbox_preds[0].flatten()[:0].sum()
         return losses
 
-    def get_targets(self, batch_gt_instances, featmap_sizes, priors_list):
+    def get_targets(
+        self,
+        batch_gt_instances: InstanceList,
+        featmap_sizes: Sequence[tuple[int, ...]],
+        priors_list: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
         """Those of :meth:`mmdet.models.FoveaHead.get_targets`, assigned on the CPU.
 
         The host's loop over objects cuts a slice for each, and asks a device for its four numbers
@@ -58,7 +68,14 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
         )
         return labels.to(priors_list[0].device), targets.to(priors_list[0].device)
 
-    def rows(self, cls_scores, bbox_preds, gt_instances, img_metas, gt_ignore=None) -> Rows:
+    def rows(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: list[Tensor],
+        gt_instances: InstanceList,
+        img_metas: list[dict],
+        gt_ignore: OptInstanceList = None,
+    ) -> Rows:
         num_images, device = len(cls_scores[0]), cls_scores[0].device
         sizes = [score.shape[-2:] for score in cls_scores]
         points = self.prior_generator.grid_priors(sizes, dtype=torch.float32, device=device)
@@ -91,7 +108,13 @@ class RankFoveaHead(RankingDenseHead, FoveaHead):
             boxes=boxes,
         )
 
-    def _predict_by_feat_single(self, cls_score_list, bbox_pred_list, *args, **kwargs):
+    def _predict_by_feat_single(
+        self,
+        cls_score_list: list[Tensor],
+        bbox_pred_list: list[Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> InstanceData:
         if self.ranks:
             bbox_pred_list = [pred.clamp(-_LOG_RANGE, _LOG_RANGE) for pred in bbox_pred_list]
         if not self.use_sigmoid_cls:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
 from torch import nn
@@ -25,7 +27,7 @@ class RankRPNHead(RankingAnchorMixin, RPNHead):
     def classifiers(self) -> list[nn.Module]:
         return [self.rpn_cls]
 
-    def loss_by_feat(self, *args, **kwargs) -> dict:
+    def loss_by_feat(self, *args: Any, **kwargs: Any) -> dict:
         losses = super().loss_by_feat(*args, **kwargs)
         if self.ranks:  # two-stage detectors tell the stages' losses apart by these names
             losses = {f'loss_rpn_{key.removeprefix("loss_")}': v for key, v in losses.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.models.dense_heads import SSDHead
 from mmdet.registry import MODELS
+from mmdet.utils import OptConfigType
 from torch import nn
 
 from .anchor_mixin import RankingAnchorMixin
@@ -31,7 +33,13 @@ class RankSSDHead(RankingAnchorMixin, SSDHead):
 
     cls_convs: Sequence[nn.Sequential]  # the host's
 
-    def __init__(self, *args, loss_cls=None, loss_bbox=None, **kwargs) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        loss_cls: OptConfigType = None,
+        loss_bbox: OptConfigType = None,
+        **kwargs: Any,
+    ) -> None:
         if (loss_cls is None) != (loss_bbox is None):
             missing = 'loss_bbox' if loss_bbox is None else 'loss_cls'
             raise ValueError(f'RankSSDHead needs both loss_cls and loss_bbox; {missing} is missing')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -143,7 +145,7 @@ class aLRPLoss(ScopedRankingLoss):
         flags = torch.stack([is_counted, ~is_finite]).double()
         self.sb_pending += torch.cat([torch.where(is_finite, values, 0), flags])
 
-    def _apply(self, fn, *args, **kwargs):
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> aLRPLoss:
         # half() and its kin convert all buffers; a long sum has no place in 16 bits.
         super()._apply(fn, *args, **kwargs)
         for name in ('sb_weight', 'sb_sums', 'sb_pending', 'sb_history'):

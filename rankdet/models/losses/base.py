@@ -55,7 +55,7 @@ class RankingLoss(nn.Module):
         options = {**self.options, 'loss_weight': self.loss_weight}
         return ', '.join(f'{name}={value!r}' for name, value in options.items())
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) > 2 or 'avg_factor' in kwargs:
             name = type(self).__name__
             raise TypeError(
