@@ -36,9 +36,9 @@ $pip install --force-reinstall --no-deps "$work"/dist/*.whl
 $pip install "$work"/dist/*.whl
 # The desktop's OpenCV wants libGL, which servers lack.
 "$python" -c 'import cv2' 2> /dev/null || $pip install --force-reinstall --no-deps \
-  "opencv-python-headless==$($pip list --format=freeze | sed -n 's/^opencv-python==//p')"
+  "opencv-python-headless==$("$python" -m pip list --format=freeze 2> /dev/null | sed -n 's/^opencv-python==//p')"
 "$python" --version
-$pip list | grep -E '^(rankdet|onedl-[a-z]+|torch|torchvision|triton|numpy|opencv[a-z-]*) '
+"$python" -m pip list 2> /dev/null | grep -E '^(rankdet|onedl-[a-z]+|torch|torchvision|triton|numpy|opencv[a-z-]*) '
 
 echo '== 3/5  what was installed finds itself, its configs and its tools'
 cd "$work/empty"
