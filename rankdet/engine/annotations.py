@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
@@ -27,7 +28,7 @@ def checked_annotations() -> Iterator[None]:
     """
     start, create_index = COCO.__init__, COCO.createIndex
 
-    def init(self, annotation_file=None) -> None:
+    def init(self: Any, annotation_file: str | None = None) -> None:
         self.checked_as = f'annotation file {annotation_file}' if annotation_file else ''
         try:
             start(self, annotation_file)
@@ -38,7 +39,7 @@ def checked_annotations() -> Iterator[None]:
                 raise
             raise Refused(f'{self.checked_as} is not JSON, perhaps cut short: {error}') from error
 
-    def checked_index(self) -> None:
+    def checked_index(self: Any) -> None:
         if self.checked_as:
             check_coco(self.dataset, self.checked_as)
             _check_needed(self.dataset, self.checked_as)

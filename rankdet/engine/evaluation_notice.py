@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -19,7 +20,7 @@ class EvaluationNotice(Hook):
         self.seconds = seconds
         self._timer: threading.Timer | None = None
 
-    def _begin(self, runner: Runner, batch_idx: int, loader) -> None:
+    def _begin(self, runner: Runner, batch_idx: int, loader: Any) -> None:
         if batch_idx + 1 < len(loader):
             return
         text = f'evaluating the detections on {len(loader.dataset)} images ...'
@@ -31,14 +32,18 @@ class EvaluationNotice(Hook):
         if self._timer is not None:
             self._timer.cancel()
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         self._begin(runner, batch_idx, runner.val_dataloader)
 
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         self._begin(runner, batch_idx, runner.test_dataloader)
 
-    def after_val_epoch(self, runner, metrics=None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._end()
 
-    def after_test_epoch(self, runner, metrics=None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._end()

@@ -113,6 +113,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 def check_number(name: str, value: float, *, minimum: float, strict: bool = False) -> None:
     """Raise unless ``value`` is finite and at least (``strict``: above) ``minimum``."""
+    if not hasattr(value, '__float__'):
+        raise TypeError(f'{name} must be a number, got {value!r}')
     above = value > minimum if strict else value >= minimum
     if not (above and value < float('inf')):
         bound = '>' if strict else '>='

@@ -171,6 +171,8 @@ def test_wrong_options_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             ap_loss(logits, targets, **options)
+    with pytest.raises(TypeError, match="delta must be a number, got 'a'"):
+        ap_loss(logits, targets, delta='a')
     with pytest.raises(TypeError, match='image_ids must be a tensor of integers'):
         ap_loss(logits, targets, image_ids=torch.zeros(2))
     with pytest.raises(ValueError, match=r'targets must hold 0\.\.2 \(positive class\), 3'):

@@ -351,8 +351,20 @@ def evaluation() -> str:
     return table(header, lines)
 
 
+def imports() -> str:
+    """Importing the losses, beside torch."""
+    lines: list[list[object]] = [
+        [row['python'], row['torch'], row['torch_s'], row['losses_s'], row['losses_processor_s'],
+         row['load']]
+        for row in read('imports')
+    ]  # fmt: skip
+    header = ['Python', 'torch', 'import torch, s', 'rankdet.functional, s', 'processor s', 'load']
+    return table(header, lines)
+
+
 TABLES = {
     'choices': choices,
+    'imports': imports,
     'losses on a cpu': lambda: losses(False),
     'losses on a gpu': lambda: losses(True),
     'limits on a gpu': limits,
