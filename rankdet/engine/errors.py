@@ -34,7 +34,10 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-USER = (UserError, ValueError, TypeError, ImportError, FileNotFoundError, PermissionError)
+USER = (
+    *(UserError, ValueError, TypeError, ImportError),
+    *(FileNotFoundError, FileExistsError, PermissionError),
+)
 # MMEngine puts "class `X` in a/b.py: " before the message of whatever fails while X is built.
 _BUILD_PREFIX = re.compile(r'^(class `\w+` in [\w./-]+: )+')
 # Errors of a data worker arrive as text: "Caught X in DataLoader worker ... Original Traceback".

@@ -15,6 +15,7 @@ from rankdet.analysis.robustness.detector import (
     load_model,
     measure,
     objects_of,
+    truth_of,
 )
 from tests.analysis import robustness_toy as toy
 
@@ -63,7 +64,8 @@ def test_the_patch_blinds_the_detector_on_images_it_has_not_seen(attacked, tmp_p
 
     def measured(perturbation=None):
         images = build_dataset(cfg, perturbation=perturbation)
-        return measure(model, images, toy.CLASSES, workers=0, batch=2)
+        truth = truth_of(images, toy.CLASSES)
+        return measure(model, images, truth, workers=0, batch=2)
 
     grey = np.full((8, 8, 3), 128, np.uint8)
     clean = measured()

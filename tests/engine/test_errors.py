@@ -79,7 +79,7 @@ def deliberate(value):
         (lambda: build('APLoss', delta=-1), 'delta must be a finite number >= 0, got -1'),
         (lambda: build('APLoss', dleta=1), "APLoss.__init__() got an unexpected keyword argument "
                                            "'dleta'"),
-        (lambda: build('APLoss', delta='1'), None),
+        (lambda: build('APLoss', delta='1'), "delta must be a number, got '1'"),
     ],
 )  # fmt: skip
 def test_only_what_somebody_wrote_is_for_the_user(call, line):
