@@ -8,6 +8,7 @@
 # make test PYTEST_ARGS='...'   more options of pytest
 # make lint                     what CI checks of the form of the code and of its types
 # make docs                     build the pages of docs/ into docs/_build/html
+# make links                    ask the network for every address that the pages link to
 # make clean                    remove the environment and the demo
 
 PYTHON ?= python3
@@ -17,11 +18,11 @@ BIN := $(VENV)/bin
 # The stamp's name changes with the requirements, so that a change of them renews the environment.
 STAMP := $(VENV)/.ready-$(shell cat requirements.txt requirements-dev.txt docs/requirements.txt setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: help demo bccd test lint docs env clean
+.PHONY: help demo bccd test lint docs links env clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,12s/^# \{0,1\}//p' Makefile
+	@sed -n '1,13s/^# \{0,1\}//p' Makefile
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py --loss $(LOSS) $(DEMO_ARGS)
@@ -43,6 +44,9 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo 'open docs/_build/html/index.html'
+
+links: $(STAMP)
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
 
 env: $(STAMP)
 

@@ -143,8 +143,12 @@ def make_losses(batch: Batch, loop: bool) -> dict[str, Callable[[], Tensor]]:
 
 
 def has_compiled_mmcv() -> bool:
-    """Whether there is a fused focal loss to compare with."""
-    return bool(importlib.util.find_spec('mmcv') and importlib.util.find_spec('mmcv._ext'))
+    """Whether there is a fused focal loss to compare with.
+
+    Where there is none, rankdet.compat serves a stand-in, which lies in no file.
+    """
+    spec = importlib.util.find_spec('mmcv') and importlib.util.find_spec('mmcv._ext')
+    return bool(spec and spec.has_location)
 
 
 # What takes as long as it takes: runs again only while it has run for less than a second.

@@ -1,12 +1,15 @@
 """The benchmark of losses: its loops are Algorithm 1, its rows say what they were measured with."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from rankdet import compat
 from tests.reference import error_driven
 from tools.benchmarks import benchmark_losses, loops
 
@@ -48,6 +51,13 @@ def test_rows(classes, monkeypatch, tmp_path):
     for row in rows.values():
         assert row['best_ms'] > 0 and row['repeats'] == 2 and row['classes'] == (classes or None)
         assert row['command'] == f'python {command}' and 'mmcv_compiled' in row
+
+
+def test_a_stand_in_is_no_compiled_op():
+    pytest.importorskip('mmcv')
+    compat.install()  # serves mmcv._ext where mmcv has none
+    folder = Path(importlib.util.find_spec('mmcv').origin).parent
+    assert benchmark_losses.has_compiled_mmcv() == any(folder.glob('_ext*'))
 
 
 def test_changed_code_is_said_of_the_commit(monkeypatch, tmp_path):
