@@ -14,11 +14,13 @@ collectives go round a ring, as they do on GPUs: (k - 1) times what is gathered,
 of what is added up. :func:`formula` says all of them on paper.
 
 ``batch_ms`` is the same loss with each process ranking alone, all at the same time; ``global_ms``
-together, in turns with the former; ``collective_ms`` the part of that spent in collectives, waiting
-included. ``latency_ms`` and ``bytes_a_second`` are of the collectives with nothing else to do, for
-the model (``global_model.py``): one of the log2(k) steps of a collective of one number, and how
-fast a mebibyte is gathered and added up. Where there are more processes than cores, or GPUs, there
-are no times.
+together, in turns with the former: medians of the slowest process. ``collective_ms`` is the part of
+the latter spent in collectives, of the process that spends the least there. What it has beyond
+latency and bytes is waiting for processes that were slower just then. ``latency_ms`` and
+``bytes_a_second`` are of the collectives with nothing else to do, for the model
+(``global_model.py``): one of the log2(k) steps of a collective of one number, and how fast a
+mebibyte is gathered and added up. Where there are more processes than cores, or GPUs, there are no
+times.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -125,23 +128,23 @@ def compute(loss: str, logits: Tensor, targets: Tensor, errors: Tensor, scope: s
     value.backward()
 
 
-def best(calls: list[Callable[[], None]], repeats: int, device: str) -> list[float]:
-    """Best times of calls that take turns and that all processes begin together, in ms.
+def take_turns(calls: list[Callable[[], None]], repeats: int, device: str) -> list[list[float]]:
+    """Times of each of the calls, which all processes begin together, in ms.
 
     Of the slowest process; the first turn warms up.
     """
-    times = []
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats + 1):
-        for call in calls:
+        for call, taken in zip(calls, times):
             dist.barrier()
             wait(device)
             start = time.perf_counter()
             call()
             wait(device)
-            taken = torch.tensor(time.perf_counter() - start, device=device)
-            dist.all_reduce(taken, op=dist.ReduceOp.MAX)
-            times.append(taken.item() * 1e3)
-    return [min(times[n :: len(calls)][1:]) for n in range(len(calls))]
+            slowest = torch.tensor(time.perf_counter() - start, device=device)
+            dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
+            taken.append(slowest.item() * 1e3)
+    return [taken[1:] for taken in times]
 
 
 def wait(device: str) -> None:
@@ -157,16 +160,13 @@ def measure_link(k: int, repeats: int, device: str) -> tuple[float, float]:
     def gather(own: Tensor) -> None:
         dist.all_gather([torch.empty_like(own) for _ in range(k)], own)
 
-    gathered, added, more_gathered, more_added = best(
-        [
-            lambda: gather(one),
-            lambda: dist.all_reduce(one),
-            lambda: gather(many),
-            lambda: dist.all_reduce(many),
-        ],
-        3 * repeats,
-        device,
-    )
+    calls = [
+        lambda: gather(one),
+        lambda: dist.all_reduce(one),
+        lambda: gather(many),
+        lambda: dist.all_reduce(many),
+    ]
+    gathered, added, more_gathered, more_added = map(min, take_turns(calls, 3 * repeats, device))
     moving = max(more_gathered + more_added - gathered - added, 1e-6)
     sent = Traffic(2, many.nbytes, many.nbytes).sent(k)
     return (gathered + added) / 2 / math.log2(k), sent / moving * 1e3
@@ -253,19 +253,31 @@ def measure(loss: str, first: int, rank: int, k: int, options: dict) -> dict:
     )
     if row['reason']:
         return row
-    alone, together = best(
-        [lambda: compute(loss, *inputs, 'batch'), lambda: compute(loss, *inputs, 'global')],
+    seconds = []
+
+    def watched() -> None:
+        # Apart from the other calls: a GPU is waited for at each collective.
+        clock = Counter(device)
+        with clock.counting():
+            compute(loss, *inputs, 'global')
+        seconds.append(clock.seconds)
+
+    alone, together, _ = take_turns(
+        [
+            lambda: compute(loss, *inputs, 'batch'),
+            lambda: compute(loss, *inputs, 'global'),
+            watched,
+        ],
         repeats,
         device,
     )
-    counter = Counter(device)
-    with counter.counting():
-        compute(loss, *inputs, 'global')
+    least = torch.tensor(seconds[1:], dtype=torch.float64, device=device)
+    dist.all_reduce(least, op=dist.ReduceOp.MIN)
     latency, bandwidth = measure_link(k, repeats, device)
     return row | dict(
-        batch_ms=round(alone, 3),
-        global_ms=round(together, 3),
-        collective_ms=round(counter.seconds * 1e3, 3),
+        batch_ms=round(median(alone), 3),
+        global_ms=round(median(together), 3),
+        collective_ms=round(median(least.tolist()) * 1e3, 3),
         latency_ms=round(latency, 4),
         bytes_a_second=round(bandwidth),
     )

@@ -274,13 +274,19 @@ def check() -> str:
                 cost = [*paper, paper.together]
             alone, ranked = row.get('batch_ms'), row.get('global_ms')
             more = None if alone is None or ranked is None else ranked - alone
+            # What collectives took beyond their bytes: processes wait for the slowest of a turn.
+            waits = own = None
+            if more is not None and cost[0] is not None and cost[1] is not None:
+                waits = row['collective_ms'] - cost[0] - cost[1]
+                own = more - row['collective_ms']
             lines.append([
                 row['device'], row['loss'], row['processes'], row.get('positives'), alone, ranked,
-                more, *cost, row.get('load'), row['reason'],
+                more, *cost, waits, own, row.get('load'), row['reason'],
             ])  # fmt: skip
     header = [
         'device', 'loss', 'processes', 'positives', 'batch ms', 'global ms', 'more ms',
-        'latency ms', 'transfer ms', 'work ms', 'model ms', 'load', 'blank because',
+        'latency ms', 'transfer ms', 'work ms', 'model ms', 'waiting ms', 'own work ms', 'load',
+        'blank because',
     ]  # fmt: skip
     return table(header, lines)
 
