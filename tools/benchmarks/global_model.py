@@ -3,12 +3,13 @@
     latency x log2(k) for each collective  +  bytes sent / bandwidth  +  w(P of all) - w(P of one)
 
 The bytes are those of :func:`benchmark_global.formula`. w, the work on positives, which every
-process repeats for those of all, is read off the axis P of ``scale.jsonl``.
+process repeats for those of all, is c P log2 P with the c of the axis P of ``scale.jsonl``.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -51,18 +52,14 @@ def extra(
 
 
 def work_on_positives(points: list[tuple[int, float]]) -> Callable[[float], float] | None:
-    """Milliseconds of a loss with P positives, from points (P, ms); None from fewer than 2.
+    """Milliseconds of a loss for its P positives, from points (P, ms); None from fewer than 2.
 
-    Straight over P log2 P from point to point, and on along the last piece.
+    c P log2 P, as on paper, above what a point costs without positives: both numbers by least
+    squares. So the noise of one point counts for little.
     """
     if len(points) < 2:
         return None
-    known = [(p * math.log2(p), ms) for p, ms in sorted(points)]
-
-    def work(p: float) -> float:
-        x = p * math.log2(p)
-        piece = sum(x > upper for upper, _ in known[1:-1])
-        (x0, y0), (x1, y1) = known[piece : piece + 2]
-        return y0 + (x - x0) * (y1 - y0) / (x1 - x0)
-
-    return work
+    slope = statistics.linear_regression(
+        [p * math.log2(p) for p, _ in points], [ms for _, ms in points]
+    ).slope
+    return lambda p: slope * p * math.log2(p)

@@ -75,17 +75,19 @@ def test_one_process_is_refused(monkeypatch, capsys):
 
 
 def test_the_model_adds_up():
-    work = global_model.work_on_positives([(64, 2.0), (8, 1.0), (16, 1.0)])
-    assert [work(8), work(16), work(64)] == [1, 1, 2]
-    # On along the last piece, a ms for 64 x 6 - 16 x 4 = 320 of P log2 P.
-    assert work(128) == pytest.approx(1 + (128 * 7 - 16 * 4) / 320)
+    # 7 ms without positives, half a ms for each P log2 P; what is off by as much cancels out.
+    exact = [(8, 7 + 12.0), (16, 7 + 32.0), (64, 7 + 192.0)]
+    work = global_model.work_on_positives(exact)
+    assert [work(8), work(128)] == pytest.approx([12, 448])
+    noisy = global_model.work_on_positives([(8, 18.0), (8, 20.0), *exact[1:], (64, 198), (64, 200)])
+    assert noisy(64) == pytest.approx(192)
     assert global_model.work_on_positives([(8, 1.0)]) is None
     options = dict(latency_ms=0.5, bytes_a_second=1e3, number=8)
     cost = global_model.extra('ap', [32, 32, 32, 32], **options, work=work)
     # 3 collectives of 2 steps; 3 x (8 + 8 x 32) bytes gathered and 2 x 3/4 x 8 x 128 added up.
     assert cost.latency == 3 * 2 * 0.5
     assert cost.transfer == pytest.approx(3 * (8 + 8 * 32) + 1.5 * 8 * 128)
-    assert cost.work == pytest.approx((128 * math.log2(128) - 32 * 5) / 320)
+    assert cost.work == pytest.approx((128 * math.log2(128) - 32 * 5) / 2)
     assert cost.together == pytest.approx(sum(cost))
     blank = global_model.extra('ap', [32, 32], **options, work=None)
     assert blank.work is None and blank.together is None
