@@ -94,8 +94,8 @@ def write_gpu_rows(folder):
         where | dict(
             loss=loss, processes=2, regime='start', positives=1500, all_positives=3010,
             number_bytes=4, collectives=3, gathered_bytes=1, reduced_bytes=1, sent_bytes=1,
-            as_formula=True, batch_ms=1.0, global_ms=2.0, latency_ms=0.02, bytes_a_second=5e10,
-            reason='-',
+            as_formula=True, batch_ms=1.0, global_ms=2.0, collective_ms=0.5, latency_ms=0.02,
+            bytes_a_second=5e10, reason='-',
         )
         for loss in ('ap', 'alrp')
     ]  # fmt: skip

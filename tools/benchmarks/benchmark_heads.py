@@ -5,12 +5,13 @@
 The head is that of RetinaNet at its usual size: 80 classes, 9 anchors a place, five levels. A row
 is one loss with the targets, the box loss and the backward pass to the predictions.
 
-``peak_bytes`` is the memory in use at its peak beyond what was there before; ``added_bytes`` is how
-much of it goes beyond the row ``predictions``, which makes the head's outputs and their gradients
-and nothing else; ``ratio`` is added_bytes against the stock head with focal loss, the row
-``focal``. ``targets`` is the assignment alone, which all losses share. On a CPU the host computes
-focal loss from plain operations; with ``--device cuda`` by one kernel. All losses take turns, and
-the best time of each counts; ``time_ratio`` compares the processor's seconds.
+``peak_bytes`` is the most that torch's allocator holds at a time, beyond what it held before, in a
+pass of its own: the same in every run. ``added_bytes`` is how much of it goes beyond the row
+``predictions``, which makes the head's outputs and their gradients and nothing else; ``ratio`` is
+added_bytes against the stock head with focal loss, the row ``focal``. ``targets`` is the assignment
+alone, which all losses share. On a CPU the host computes focal loss from plain operations; with
+``--device cuda`` by one kernel. All losses take turns, and the best time of each counts;
+``time_ratio`` compares the processor's seconds.
 
 The losses have their default options. Others need more: on the head of ``tests/models/test_memory``
 (40 classes) APLoss with ``step='sigmoid'`` adds 4.3 times what focal loss does, and ApproxAPLoss
@@ -32,12 +33,9 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from tools.benchmarks.benchmark_losses import (
-    describe_run,
-    has_compiled_mmcv,
-    peak_bytes,
-    run_once,
-)
+import rankdet.plugin  # noqa: F401  before any import of MMDetection
+from rankdet.engine.recorder import peak_bytes
+from tools.benchmarks.benchmark_losses import describe_run, has_compiled_mmcv, run_once
 
 STRIDES, ANCHORS = (8, 16, 32, 64, 128), 9
 SMOOTH_L1 = dict(type='SmoothL1Loss', beta=0.11, loss_weight=0.25)
@@ -54,7 +52,6 @@ LOSSES = {
 
 def build_head(loss: str, classes: int) -> nn.Module:
     """The head of RetinaNet with a loss; the stock head where the loss is stock."""
-    import rankdet.plugin  # noqa: F401, I001, before any import of MMDetection
     from mmdet.registry import MODELS
 
     loss_cls, loss_bbox = LOSSES[loss]
@@ -165,7 +162,10 @@ def main() -> None:
     where['command'] = ' '.join(['python -m tools.benchmarks.benchmark_heads', *sys.argv[1:]])
     for loss in chosen.values():
         run_once(loss, leaf)
-    memory = {name: peak_bytes(loss, leaf) for name, loss in chosen.items()}
+    memory = {}
+    for name, loss in chosen.items():
+        leaf.grad = None
+        memory[name] = peak_bytes(lambda loss=loss: run_once(loss, leaf), leaf.device)
     seconds = {name: [] for name in chosen}
     for _ in range(args.repeats):
         for name, loss in chosen.items():
@@ -173,7 +173,7 @@ def main() -> None:
     best = {name: tuple(map(min, zip(*times))) for name, times in seconds.items()}
     base = memory['predictions']
     for name in chosen:
-        added = None if memory[name] is None else memory[name] - base * (name in LOSSES)
+        added = memory[name] - base * (name in LOSSES)
         row = dict(
             loss=name,
             images=args.images,
@@ -189,7 +189,7 @@ def main() -> None:
             seed=args.seed,
             load=round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None,
         )
-        if name in LOSSES and added is not None:
+        if name in LOSSES:
             row['ratio'] = round(added / (memory['focal'] - base), 3)
         row['time_ratio'] = round(best[name][1] / best['focal'][1], 3)
         print(json.dumps(row))
