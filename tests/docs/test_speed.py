@@ -28,10 +28,6 @@ def test_a_changed_number_is_noticed():
     assert changed != PAGE and speed_tables.fill(changed) == PAGE
 
 
-# Rows that were taken before their benchmarks wrote commands: by record, their commits.
-WITHOUT_COMMAND = {'heads': ('423379c', '652da82')}
-
-
 @pytest.mark.parametrize('path', sorted(speed_tables.RECORDS.glob('*.jsonl')), ids=lambda p: p.stem)
 def test_every_row_says_where_it_comes_from(path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -42,7 +38,7 @@ def test_every_row_says_where_it_comes_from(path):
         if path.stem == 'learning':
             # One command trains all; a row is one training of it, and names what makes it again.
             assert row['config'] and row['lr'] and row['seed'] is not None and row['torch']
-        elif row['commit'] not in WITHOUT_COMMAND.get(path.stem, ()):
+        else:
             assert row['command'].startswith('python ')
 
 
