@@ -65,7 +65,10 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     seconds = step_seconds(configs, data)
-    rows = [row | dict(step_seconds=round(seconds[row['config']], 3)) for row in rows]
+    command = ' '.join(['python tools/learning_table.py', *sys.argv[1:]])
+    rows = [
+        row | dict(step_seconds=round(seconds[row['config']], 3), command=command) for row in rows
+    ]
     table = learning_table(rows, seconds)
     (work_dir / 'table.md').write_text(table)
     if args.out:

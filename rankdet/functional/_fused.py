@@ -168,7 +168,9 @@ def _rank(
         ordered = _sort_many(kernels, found, everyone, errors, delta)
     if rule == 'auc':
         if class_indices:
-            num_negatives = (labels != -1).sum() * (logits.shape[-1]) - count
+            # -1 in an unsigned type would be a class, 255: nothing is ignored there.
+            kept = (labels != -1).sum() if labels.dtype.is_signed else labels.numel()
+            num_negatives = kept * logits.shape[-1] - count
         else:
             num_negatives = (labels == 0).sum().view(1)
         num_negatives = processes.sum(num_negatives.double())

@@ -78,7 +78,12 @@ def test_kernels_are_the_usual_choice(loss, monkeypatch):
     batch = make_batch()
     wanted = step(loss, batch)
     value = loss(*batch)
-    assert 'Deferred' in str(value.grad_fn.next_functions) + str(value.grad_fn)
+    names, nodes = [], [value.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        names.append(node.name())
+        nodes += [following for following, _ in node.next_functions if following is not None]
+    assert any('Deferred' in name for name in names)
     assert value == wanted[0]
 
 
@@ -165,16 +170,19 @@ def test_many_counted_positives_in_a_run_that_must_not_matter(monkeypatch):
 @pytest.mark.parametrize('name', LOSSES)
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])
 def test_memory_is_the_gradient_and_a_tenth(name, dtype):
-    """The gradient of the errors counts as one, for whoever asks for it."""
+    """The gradient of the errors counts as one, for whoever asks for it.
+
+    Bytes as they were asked for: the allocator rounds the blocks that it gives up to 2 MiB.
+    """
     batch = make_batch(rows=200_000, positives=1500, dtype=dtype)
     if name != 'alrp':
         batch[2].requires_grad_(False)
     step(LOSSES[name], batch)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_stats()['requested_bytes.all.current']
     step(LOSSES[name], batch)
-    extra = torch.cuda.max_memory_allocated() - before
+    extra = torch.cuda.memory_stats()['requested_bytes.all.peak'] - before
     gradients = [x for x in batch if x.requires_grad]
     assert extra <= 1.1 * sum(x.numel() * x.element_size() for x in gradients)
 

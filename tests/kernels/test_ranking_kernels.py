@@ -99,13 +99,14 @@ def test_scores_as_in_training(mean, std, positive_mean, positive_std):
     assert_equal(alrp_loss, logits, labels, errors, class_indices=True)
 
 
-@pytest.mark.parametrize('classes', [1, 2, 80, 256, 300])
+@pytest.mark.parametrize('classes', [1, 2, 80, 255, 256, 300])
 @pytest.mark.parametrize('dtype', [torch.int8, torch.uint8])
-def test_narrow_labels(classes, dtype):
+@pytest.mark.parametrize('loss', [any_ap, any_auc])
+def test_narrow_labels(classes, dtype, loss):
     logits, labels, _ = make_rows(20, classes)
     # Where the type cannot say background, all are positive.
     labels = labels.clamp(0, min(classes, torch.iinfo(dtype).max)).to(dtype)
-    assert_equal(any_ap, logits, labels, class_indices=True)
+    assert_equal(loss, logits, labels, class_indices=True)
 
 
 @pytest.mark.parametrize('classes', [256, 300])

@@ -22,45 +22,48 @@ def dense_scene(kind, loss_cls, loss_bbox, counts=(3, 2), device='cpu'):
     with torch.no_grad():
         outs = head(features(len(counts)))
     head.loss_by_feat(*outs, instances, metas)  # keeps what the host makes once
-    for name in ('get_targets', 'get_anchors'):
-        if hasattr(head, name):
-            _remember(head, name, device)
+    told = [_remember(head, name) for name in ('get_targets', 'get_anchors') if hasattr(head, name)]
     head.loss_by_feat(*outs, instances, metas)
     if kind == 'fovea':  # points stand for anchors
-        _remember(head.prior_generator, 'grid_priors', device)
+        told.append(_remember(head.prior_generator, 'grid_priors'))
         head.loss_by_feat(*outs, instances, metas)
+    for said in told:
+        said[:] = tree_map_only(torch.Tensor, lambda x: x.to(device), said)
     head.to(device)
     leaves = [[m.detach().to(device).requires_grad_() for m in maps] for maps in outs]
     return lambda: head.loss_by_feat(*leaves, instances, metas), [*leaves[0], *leaves[1]]
 
 
-def _remember(owner, name, device):
+def _remember(owner, name):
     """The assignment is the host's, and not looked at here: what it said once it says again."""
-    original, said = getattr(owner, name), []
+    said: list = []
+    original = getattr(owner, name)
 
     def method(*args, **options):
         if not said:
             said.append(original(*args, **options))
-        return tree_map_only(torch.Tensor, lambda x: x.to(device), said[0])
+        return said[0]
 
     setattr(owner, name, method)
+    return said
 
 
 def box_scene(loss_cls, loss_bbox, agnostic=False, num_positives=6, device='cpu'):
     """The same for proposals."""
-    head = build(bbox_head(loss_cls, loss_bbox, agnostic=agnostic)).to(device)
+    classes = 16  # with fewer DR Loss has no kernels for proposals
+    head = build(bbox_head(loss_cls, loss_bbox, classes, agnostic)).to(device)
     generator = torch.Generator().manual_seed(1)
     rows = 20
     corner = 40 * torch.rand(rows, 2, generator=generator)
     rois = torch.cat([corner, corner + 5 + 30 * torch.rand(rows, 2, generator=generator)], 1)
     images = torch.arange(rows)[:, None] // 10
-    labels = torch.full((rows,), 3)
-    labels[:num_positives] = torch.arange(num_positives) % 3
+    labels = torch.full((rows,), classes)
+    labels[:num_positives] = torch.arange(num_positives) % classes
     targets = torch.randn(rows, 4, generator=generator) * 0.1
     if head.reg_decoded_bbox:
         targets = rois + 3
     targets[num_positives:] = 0
-    width = 4 if agnostic else 12
+    width = 4 if agnostic else 4 * classes
     leaves = [
         torch.randn(rows, channels, generator=generator).to(device).requires_grad_()
         for channels in (head.cls_out_channels, width)
