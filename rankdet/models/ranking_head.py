@@ -1,4 +1,4 @@
-"""What the five heads that may rank have in common."""
+"""What heads that may rank have in common."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def _has_bias_prob(init_cfg: dict | list[dict] | None) -> bool:
 
 
 class RankingDenseHead(RankingHead, HostDenseHead):
-    """First base of a dense head: the batch is all levels of all images."""
+    """First base of a dense head: the batch is all levels of all images.
+
+    A head that derives from it and from one of the host's has ``classifiers`` and ``rows``.
+    """
 
     def _init_layers(self) -> None:
         self.fit_channels()

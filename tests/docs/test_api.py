@@ -61,3 +61,13 @@ def test_functions_for_programs():
         *('voc_ap', 'write_coco_submission', 'write_voc_submission', 'evaluate', 'check_folder'),
         *('convert_voc', 'split_val2014', 'convert_own', 'make_tiny_voc', 'make_tiny_coco'),
     }
+
+
+def test_what_a_new_head_is_built_on():
+    """All that the page on new heads imports from rankdet or names as one of its bases."""
+    page = (Path(__file__).parents[2] / 'docs/new_head.md').read_text(encoding='utf-8')
+    imports = re.findall(r'^from rankdet\.models\S* import (.*)$', page, re.MULTILINE)
+    used = {name for line in imports for name in line.split(', ')}
+    assert used >= {'RankingDenseHead', 'Rows'}
+    used |= {'RankingLoss', 'RankingHead', 'RankingAnchorMixin', 'ranking_losses', 'stock_losses'}
+    assert used <= {member.__name__ for member in documented(PAGE)}

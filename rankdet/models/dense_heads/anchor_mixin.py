@@ -37,7 +37,11 @@ class _ByLevel:
 
 
 class RankingAnchorMixin(RankingDenseHead):
-    """First base of an anchor head that may rank, and may use assigners by level (ATSS)."""
+    """First base of an anchor head that may rank, and may use assigners by level (ATSS).
+
+    It has the :meth:`~rankdet.models.ranking_head.RankingDenseHead.rows` of subclasses of
+    :class:`mmdet.models.AnchorHead`, which have to say only which layers are ``classifiers``.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
