@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rankdet.datasets.official import COCO_SPLITS, VOC_SPLITS
-from rankdet.datasets.tiny import make_tiny_voc
+from rankdet.datasets.tiny import make_tiny_coco, make_tiny_voc
 from rankdet.evaluation import evaluate
 from tests.evaluation.scenes import make_scenes
 from tests.tools.cli import ROOT, run_inside
@@ -89,9 +89,10 @@ def commands(tool):
 
 
 def test_commands_run(tmp_path, monkeypatch, capsys):
-    """On tiny data, in the folders that the page names; that of COCO is run elsewhere."""
+    """On tiny data, in the folders that the page names."""
     monkeypatch.chdir(tmp_path)
     make_tiny_voc('data/VOCdevkit', images=4)
+    annotations = make_tiny_coco('data/coco', images=4) / 'annotations'
     converted = sorted(Path('data/VOCdevkit').glob('VOC*/instances_*.json'))
     for path in converted:
         path.unlink()
@@ -107,15 +108,29 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
     for words in commands('dataset_converters/voc_to_coco'):
         run('dataset_converters/voc_to_coco', words)
     assert sorted(Path('data/VOCdevkit').glob('VOC*/instances_*.json')) == converted
-    run('check_data', commands('check_data')[0], '--subset')
+    whole = annotations / 'instances_val2014.json'
+    whole.write_text((annotations / 'instances_val2017.json').read_text())
+    (words,) = commands('dataset_converters/split_coco_val2014')
+    run('dataset_converters/split_coco_val2014', words)
+    for year in ('minival2014', 'valminusminival2014'):
+        (annotations / f'instances_{year}.json').unlink()  # what is left is the names of 2017
+    whole.unlink()
+    for words in commands('check_data')[:2]:
+        assert '0 errors' in run('check_data', words, '--subset')
     for name in 'ab':
         Path(f'work_dirs/{name}.bbox.json').write_text(json.dumps(RESULTS))
     (words,) = commands('eval_results')
     assert run('eval_results', words).split()[:2] == ['a', 'b']
     tables = [run('sweep_scores', words) for words in commands('sweep_scores')]
     assert [len(table.splitlines()) for table in tables] == [7, 4]
-    images = json.loads(converted[-2].read_text())['images']
-    box = dict(image_id=images[0]['id'], category_id=1, bbox=[0, 0, 9, 9], score=0.5)
-    Path('work_dirs/a.bbox.json').write_text(json.dumps([box]))
-    words = commands('pack_results')[1]
-    assert run('pack_results', words, '--any-images').strip() == 'work_dirs/results.tar.gz'
+    packed = {
+        annotations / 'image_info_test-dev2017.json': (
+            'work_dirs/detections_test-dev2017_AP-Loss_results.zip'
+        ),
+        converted[-2]: 'work_dirs/results.tar.gz',
+    }
+    for words, (images, archive) in zip(commands('pack_results'), packed.items()):
+        (image, *_) = json.loads(images.read_text())['images']
+        box = dict(image_id=image['id'], category_id=1, bbox=[0, 0, 9, 9], score=0.5)
+        Path('work_dirs/a.bbox.json').write_text(json.dumps([box]))
+        assert run('pack_results', words, '--any-images').strip() == archive
