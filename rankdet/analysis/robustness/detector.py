@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: Counted up with every change to the code of this package or of the perturbations that changes a
 #: number: what was kept under another version is measured again.
-VERSION = 2
+VERSION = 3
 #: One data set, several end to end, or a part of these.
 Images: TypeAlias = BaseDataset | ConcatDataset | Subset
 

@@ -61,7 +61,7 @@ class RobustnessOptions:
         seed: of all that is random, not negative.
         patch: how to make the adversarial patch; ``extent`` and ``seed`` are those above.
         deepfool: how to attack.
-        batch: images at a time; None takes that of the config.
+        batch: images at a time, padded to one size; None takes that of the config.
         workers: processes that load images; None takes those of the config. Without effect on any
             number.
         device: torch device; None takes a GPU if there is one.
@@ -219,15 +219,25 @@ class _Task:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
+    @property
+    def _batch(self) -> int:
+        loader = self.detector.cfg.test_dataloader
+        return self.options.batch or loader.get('batch_size') or 1
+
     def _settings(self, column: str) -> dict:
         """All options that the numbers of a column depend on."""
+        if column == 'deepfool':  # takes one image at a time
+            return asdict(self.options.deepfool) | dict(images=self.options.deepfool_images)
+        # Images of a batch are padded to one size, which detectors see.
+        return self._perturbation(column) | dict(batch_size=self._batch)
+
+    def _perturbation(self, column: str) -> dict:
+        """The options of what is done to the images, for AP."""
         options = self.options
         if column in TRANSFORMS:
             return dict(extent=options.extent, seed=options.seed)
         if column == 'noise':
             return dict(variance=options.variance, seed=options.seed)
-        if column == 'deepfool':
-            return asdict(options.deepfool) | dict(images=options.deepfool_images)
         if column == 'adversarial':
             settings = asdict(options.patch)
             return {name: settings[name] for name in settings if name != 'save_every'}
@@ -239,7 +249,7 @@ class _Task:
 
     def _patch_key(self) -> str:
         """More steps go on with a patch, other options begin a new one."""
-        settings = {k: v for k, v in self._settings('adversarial').items() if k != 'steps'}
+        settings = {k: v for k, v in self._perturbation('adversarial').items() if k != 'steps'}
         return _digest([self.detector.digest, annotations_of(self.train_images), settings])
 
     def _measure(self, column: str, key: str) -> dict:
@@ -249,7 +259,7 @@ class _Task:
             file = self.folder / 'deepfool.jsonl'
             return deepfool(self.model, images, options.deepfool, file, key)
         workers = loader.get('num_workers', 0) if options.workers is None else options.workers
-        settings, images = self._settings(column), self.images
+        settings, images = self._perturbation(column), self.images
         if column == 'adversarial':
             patch = make_patch(
                 self.model,
@@ -266,8 +276,7 @@ class _Task:
             perturbation = dict(type=kind[column], **settings)
             images = build_dataset(self.detector.cfg, perturbation=perturbation)
             images = first_images(images, options.images)
-        batch = options.batch or loader.get('batch_size') or 1
-        return measure(self.model, images, self.truth, workers=workers, batch=batch)
+        return measure(self.model, images, self.truth, workers=workers, batch=self._batch)
 
     def _provenance(self, column: str) -> dict:
         found, device = environment(Path(__file__)), next(self.model.parameters()).device
