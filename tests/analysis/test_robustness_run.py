@@ -357,6 +357,31 @@ def test_one_class_has_nothing_else_to_become(detector, tmp_path):
     assert row['cells']['original']['AP50'] > 0.9
 
 
+REMEDY = 'leave these columns out by --only original black random flip noise'
+
+
+@pytest.mark.parametrize('column', ['adversarial', 'deepfool'])
+def test_a_head_that_cannot_be_attacked_is_found_before_anything_is_measured(
+    detector, tmp_path, column
+):
+    detector.cfg.model.bbox_head.type = 'ToyOwnHead'
+    with pytest.raises(UserError, match=rf'RetinaNet with ToyOwnHead: .*; {REMEDY}$'):
+        measure_robustness([detector], options(columns=['original', column]), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    (row,) = measure_robustness([detector], options(columns=['original']), tmp_path / 'out')
+    assert row['cells']['original']['AP50'] == pytest.approx(1)
+
+
+def test_an_attack_that_fails_for_any_reason_is_one_line(detector, tmp_path, monkeypatch):
+    def failing(*args):
+        raise AssertionError  # with no word on what is wrong
+
+    monkeypatch.setattr(module, 'candidates', failing)
+    with pytest.raises(UserError, match=rf'toy\.py .*RetinaHead .*AssertionError; {REMEDY}$'):
+        measure_robustness([detector], options(), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_checkpoint_of_another_model(toys, tmp_path):
     config, checkpoint = toys
     content = torch.load(checkpoint)

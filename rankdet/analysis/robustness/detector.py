@@ -156,7 +156,12 @@ def load_model(detector: Detector, device: str | None = None) -> BaseDetector:
     check_checkpoint(model, path, classes)
     model.load_state_dict(read_checkpoint(path)[0], strict=False)
     model.requires_grad_(False)
-    return model.eval().to(device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
+    return model.eval().to(device or default_device())
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    return 'cuda:0' if torch.cuda.is_available() else 'cpu'
 
 
 def build_dataset(
