@@ -184,6 +184,12 @@ def test_mistakes(shared, digits, tmp_path):  # noqa: F811
         figures.Trials(trials.config, tmp_path, iterations=0)
     with pytest.raises(ValueError, match=r'samples must be numbers of anchors >= 1, got \[0\]'):
         figures.imbalance(trials, [0])
+    new = replace(trials, work_dir=tmp_path / 'untrained')
+    with pytest.raises(ValueError, match='window must be at least 1, got 0'):
+        figures.convergence(new, window=0)
+    with pytest.raises(ValueError, match='rpn_iterations must be at least 1, got 0'):
+        figures.imbalance(new, [5], rpn_iterations=0)
+    assert not new.work_dir.exists()  # found before anything was trained
     stock = tiny.write(
         tmp_path / 'stock.py', digits, model__bbox_head__type='RetinaHead',
         model__bbox_head__loss_cls=dict(_delete_=True, type='FocalLoss'),

@@ -112,6 +112,23 @@ def test_pairs_and_scores_are_those_of_a_slow_matcher(runs, which):
         np.testing.assert_allclose(np.sort(found), np.sort(scores[is_own]), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    'batch, count, sizes',
+    [(2, 1, [1]), (2, 2, [2]), (2, 3, [2, 1]), (2, 4, [2, 2]), (2, 9, [2, 2, 2]), (4, 5, [4, 1])],
+)
+def test_exactly_the_first_images(runs, batch, count, sizes):
+    """Also above the batch size and no multiple of it: the last batch is cut."""
+    cfg = Config(runs[0].config.to_dict())
+    dataset = cfg.val_dataloader.dataset
+    cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
+    cfg.val_dataloader.batch_size = batch
+    batches = list(annotated_batches(cfg, count))
+    found = [sample.img_id for one in batches for sample in one['data_samples']]
+    every = [sample.img_id for one in annotated_batches(cfg) for sample in one['data_samples']]
+    assert len(every) == 6 and found == every[:count]
+    assert [len(one['inputs']) for one in batches] == sizes
+
+
 def test_densities_are_numpy_histograms(runs):
     data = figures.densities(runs, bins=7, images=3, device='cpu')
     assert [curve['label'] for curve in data['curves']] == ['AP', 'CE + OHEM']

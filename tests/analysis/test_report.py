@@ -1,6 +1,7 @@
 """The page of tools/report.py: its numbers against a slow count, and that it stands alone."""
 
 import base64
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from rankdet.analysis.report import page
+from rankdet.analysis.report.analyses import included, read_results
 from rankdet.analysis.report.image_errors import ImageErrors, best_and_worst, image_errors
 from rankdet.evaluation import load_detections, load_ground_truth, match
 
@@ -140,6 +142,44 @@ def test_the_best_of_a_column_is_bold():
     assert text.count('–') == 2
     assert 'best' not in page.table('run', rows, ['AP'], mark_best=False)
     assert 'best' not in page.table('run', {'a': rows['a']}, ['AP'])
+
+
+def robustness(tmp_path, *cells):
+    """The rows of the table in HTML: text of each cell, and whether it is bold."""
+    rows = [dict(name=f'd{n}', cells=one) for n, one in enumerate(cells)]
+    (tmp_path / 'robustness.json').write_text(json.dumps(rows))
+    (_, table, *_) = included(read_results([tmp_path / 'robustness.json']))
+    lines = [re.findall('<t[dh]( class="best")?>(.*?)</t[dh]>', line)
+             for line in table.split('<tr>')[1:]]  # fmt: skip
+    assert 'AP50 / AP in percent on 3 images (9 objects)' in table
+    return [[('*' if bold else '') + text for bold, text in line] for line in lines]
+
+
+def test_robustness_is_in_percent_and_best_where_images_are_the_same(tmp_path):
+    ap = dict(AP=0.1234, AP50=0.5678, images=3, objects=9)
+    fool = dict(L2=70.125, relative=0.1, fooled=4, withstood=0, missed=5, images=3)
+    same = fool | dict(common_L2=60.0, common=3)
+    low, part = ap | dict(AP50=0.5), ap | dict(images=2, AP50=0.9)
+    assert robustness(tmp_path, dict(original=ap, black=ap, deepfool=fool),
+                      dict(original=low, black=part, deepfool=fool | dict(L2=99.0))) == [
+        ['detector', 'Original AP50', 'Original AP', 'Black patch AP50', 'Black patch AP',
+         'DeepFool L2'],
+        ['d0', '*56.8', '*12.3', '56.8', '12.3', '70.1'],
+        ['d1', '50.0', '*12.3', '90.0', '12.3', '99.0'],
+    ]  # fmt: skip
+    fewer = ap | dict(objects=8)  # of the same number of images
+    assert robustness(tmp_path, dict(original=ap), dict(original=fewer))[1] == [
+        'd0',
+        '56.8',
+        '12.3',
+    ]
+    assert robustness(tmp_path, dict(original=ap), dict(black=ap))[1][1:3] == ['56.8', '12.3']
+    assert robustness(tmp_path, dict(original=ap, deepfool=same),
+                      dict(original=ap, deepfool=same | dict(L2=9.0, common_L2=61.0))) == [
+        ['detector', 'Original AP50', 'Original AP', 'DeepFool L2', 'DeepFool L2, same objects'],
+        ['d0', '*56.8', '*12.3', '70.1', '60.0'],
+        ['d1', '*56.8', '*12.3', '9.0', '*61.0'],
+    ]  # fmt: skip
 
 
 def check_page(text):

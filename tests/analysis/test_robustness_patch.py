@@ -1,5 +1,7 @@
 """The adversarial patch: it lowers what it should, and a killed run goes on exactly."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from rankdet.analysis.robustness.detector import (
     objects_of,
     truth_of,
 )
+from rankdet.engine.errors import UserError
 from tests.analysis import robustness_toy as toy
 
 OPTIONS = PatchOptions(steps=12, batch=3, size=8, lr=0.1, save_every=5)
@@ -181,6 +184,20 @@ def test_what_is_made_is_not_made_again_and_more_steps_go_on(attacked, tmp_path,
     (tmp_path / 'part/adversarial_patch.pt').write_bytes(b'cut short')
     make_patch(model, dataset, fewer, tmp_path / 'part', 'another key')
     assert taken == 2 * list(range(7))
+
+
+def test_a_patch_that_never_met_an_object_is_an_error(attacked, tmp_path):
+    """Boxes of a detector that are too small for any object leave nothing to minimise."""
+    _, sound, dataset = attacked
+    model = copy.deepcopy(sound)
+    model.bbox_head.retina_reg.bias[2:] = -2.0  # width and height times exp(-2)
+    for steps in (2, 2, 3):  # made, found made, and gone on with
+        options = PatchOptions(**{**vars(OPTIONS), 'steps': steps})
+        with pytest.raises(UserError, match=rf'none of the {steps} steps .* by --only original'):
+            make_patch(model, dataset, options, tmp_path, 'key')
+        assert not (tmp_path / 'adversarial_patch.png').exists()
+    options = PatchOptions(**{**vars(OPTIONS), 'steps': 4})
+    assert make_patch(sound, dataset, options, tmp_path, 'key').is_file()  # one step is enough
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_whole_row_with_its_provenance(detector, tmp_path, measured):
     for cell in cells.values():
         assert cell['command'] == 'python tools/x.py a' and cell['device'].endswith('CPU')
         assert cell['torch'] and cell['date'] and cell['seconds'] >= 0 and 'commit' in cell
-    assert cells['noise']['settings'] == dict(variance=0.01, seed=0)
+    assert cells['noise']['settings'] == dict(variance=0.01, seed=0, batch_size=2)
     assert json.loads((tmp_path / 'toy/results.json').read_text()) == row
 
 
@@ -152,6 +152,23 @@ def test_what_is_kept_is_not_measured_again(detector, tmp_path, measured):
     measured.clear()
     measure_robustness([detector], options(columns=few, **last, images=2), tmp_path)
     assert len(measured) == 3
+
+
+def test_another_batch_size_is_measured_again(detector, tmp_path, measured, monkeypatch):
+    """It sets how images of different sizes are padded; DeepFool takes one image at a time."""
+    few = ['original', 'adversarial', 'deepfool']
+    measure_robustness([detector], options(columns=few), tmp_path)
+    assert measured == few
+    measure_robustness([detector], options(columns=few, batch=2, workers=1), tmp_path)
+    assert measured == few  # the config's
+    step = 'rankdet.analysis.robustness.adversarial_patch.objective'
+    monkeypatch.setattr(step, lambda *args: pytest.fail('the patch was made again'))
+    (row,) = measure_robustness([detector], options(columns=few, batch=3), tmp_path)
+    assert measured[3:] == few[:2]  # with the same patch
+    assert row['cells']['original']['settings'] == dict(batch_size=3)
+    detector.cfg.test_dataloader.batch_size = 1
+    measure_robustness([detector], options(columns=few), tmp_path)
+    assert measured[5:] == few[:2]
 
 
 def test_other_weights_are_measured_again(toys, tmp_path, measured):
@@ -338,6 +355,31 @@ def test_one_class_has_nothing_else_to_become(detector, tmp_path):
         measure_robustness([detector], options(columns=['deepfool']), tmp_path / 'out')
     (row,) = measure_robustness([detector], options(columns=['original']), tmp_path / 'out')
     assert row['cells']['original']['AP50'] > 0.9
+
+
+REMEDY = 'leave these columns out by --only original black random flip noise'
+
+
+@pytest.mark.parametrize('column', ['adversarial', 'deepfool'])
+def test_a_head_that_cannot_be_attacked_is_found_before_anything_is_measured(
+    detector, tmp_path, column
+):
+    detector.cfg.model.bbox_head.type = 'ToyOwnHead'
+    with pytest.raises(UserError, match=rf'RetinaNet with ToyOwnHead: .*; {REMEDY}$'):
+        measure_robustness([detector], options(columns=['original', column]), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    (row,) = measure_robustness([detector], options(columns=['original']), tmp_path / 'out')
+    assert row['cells']['original']['AP50'] == pytest.approx(1)
+
+
+def test_an_attack_that_fails_for_any_reason_is_one_line(detector, tmp_path, monkeypatch):
+    def failing(*args):
+        raise AssertionError  # with no word on what is wrong
+
+    monkeypatch.setattr(module, 'candidates', failing)
+    with pytest.raises(UserError, match=rf'toy\.py .*RetinaHead .*AssertionError; {REMEDY}$'):
+        measure_robustness([detector], options(), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_checkpoint_of_another_model(toys, tmp_path):

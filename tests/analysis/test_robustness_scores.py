@@ -79,6 +79,67 @@ def check(found: Candidates, detected: InstanceData, classes: int = 3) -> None:
         assert far.min() < 1e-4
 
 
+ONE_ANCHOR = dict(
+    type='AnchorGenerator', octave_base_scale=3, scales_per_octave=1, ratios=[1.0], strides=[8, 16]
+)
+SMALL = dict(
+    num_classes=3, in_channels=8, feat_channels=8, stacked_convs=1, norm_cfg=dict(type='BN')
+)
+BY_THE_BASE_CLASS = {
+    'atss': SMALL | dict(type='ATSSHead', anchor_generator=ONE_ANCHOR),
+    'fcos': SMALL | dict(type='FCOSHead', strides=[8, 16], norm_on_bbox=True),
+}
+
+
+@pytest.mark.parametrize('head', BY_THE_BASE_CLASS.values(), ids=BY_THE_BASE_CLASS)
+def test_every_detection_of_a_stock_head_is_the_box_of_a_candidate(head):
+    """Their scores have a factor more, for centerness or IoU."""
+    torch.manual_seed(0)
+    model, batch = OneStage(head).eval(), batch_of()
+    with torch.no_grad():
+        found, _ = candidates(model, batch)
+        detections = model.bbox_head.predict(model.extract_feat(batch.inputs), batch.samples)
+    for one, detected in zip(found, detections, strict=True):
+        assert len(detected) >= 30
+        far = (one.boxes[:, 0] - detected.bboxes[:, None]).abs().amax(2)
+        assert far.amin(1).max() < 1e-4
+
+
+@MODELS.register_module()
+class OwnFoveaHead(MODELS.get('mmdet.FoveaHead')):
+    def _bbox_decode(self, *args):
+        return super()._bbox_decode(*args) + 5
+
+
+WITH_A_DECODING_OF_THEIR_OWN = {
+    'RepPointsHead': SMALL | dict(type='RepPointsHead', point_feat_channels=8,
+                                  point_strides=[8, 16]),
+    'YOLOXHead': SMALL | dict(type='YOLOXHead', strides=(8, 16)),
+    'GFLHead': SMALL | dict(type='GFLHead', anchor_generator=ONE_ANCHOR),
+    'OwnFoveaHead': fovea(FOCAL, SMOOTH_L1, kind='OwnFoveaHead'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', WITH_A_DECODING_OF_THEIR_OWN)
+def test_a_head_with_a_decoding_of_its_own_is_refused(kind):
+    model = OneStage(WITH_A_DECODING_OF_THEIR_OWN[kind]).eval()
+    with pytest.raises(UserError, match=rf'OneStage with {kind}: attacks need to know how'):
+        candidates(model, batch_of(1))
+
+
+@pytest.mark.parametrize('changed', ['box head', 'roi head'])
+def test_a_second_stage_with_boxes_of_its_own_is_refused(changed):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(tiny.FASTER_RCNN).model).eval()
+    if changed == 'box head':
+        head, name = model.roi_head.bbox_head, '_predict_by_feat_single'
+    else:
+        head, name = model.roi_head, 'predict_bbox'
+    head.__class__ = type('Own', (type(head),), {name: lambda self: None})
+    with pytest.raises(UserError, match=r'FasterRCNN with .*: attacks need to know how'):
+        candidates(model, batch_of(1, size=96))
+
+
 @pytest.mark.parametrize('loss', ['alrp', 'softmax'])
 def test_proposals_stay_where_they_were_found(loss):
     cfg = Config.fromfile(tiny.FASTER_RCNN)
@@ -144,5 +205,5 @@ def test_the_candidates_on_an_object_are_those_of_half_iou():
 
 
 def test_a_detector_without_such_heads_is_refused():
-    with pytest.raises(UserError, match='Linear: attacks need a detector with a dense head'):
+    with pytest.raises(UserError, match='Linear: attacks need to know how a head makes'):
         candidates(nn.Linear(1, 1), batch_of(1))

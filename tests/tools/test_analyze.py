@@ -156,7 +156,7 @@ def test_a_report_with_results_that_are_there(tool, trained, tmp_path):
     read, _ = check_page((tmp_path / 'r.html').read_text())
     words = ''.join(read.text)
     assert 'A distribution under lambda' in words and 'Robustness' in words
-    assert '<b>0.5000.25070.125c' in words and '4 objects fooled, none withstood' in words
+    assert '<b>50.025.070.1c' in words and '4 objects fooled, none withstood' in words
     assert 'Not included: convergence, imbalance, surrogates, which' in words
     for content, reason in (
         ('[]', 'holds no results'), ('{"figure": "x"}', 'holds no results'),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mmengine.config import Config, ConfigDict
 
+from rankdet.analysis.checks import check_at_least
 from rankdet.analysis.figures.proposals import train_rpn
 from rankdet.analysis.figures.runs import Run, checkpoint_at, plain_training
 from rankdet.analysis.figures.series import draw_band, mean_series, window_means
@@ -114,6 +115,7 @@ def convergence(trials: Trials, *, window: int = 10) -> dict:
     Returns:
         ``curves``: for each method ``steps``, ``mean``, ``low`` and ``high`` over the seeds.
     """
+    check_at_least(1, window=window)
     curves = []
     for label, loss in METHODS.items():
         series = [losses_of(trials.train('all', loss, seed)) for seed in trials.seeds]
@@ -153,9 +155,11 @@ def imbalance(trials: Trials, samples: Sequence[int], *, rpn_iterations: int | N
     """
     if not samples or min(samples) < 1:
         raise ValueError(f'samples must be numbers of anchors >= 1, got {list(samples)}')
+    check_at_least(1, rpn_iterations=rpn_iterations)
     samples = sorted(set(samples))
     settings = trials.settings(trials.seeds[0])
-    rpn = train_rpn(settings, rpn_iterations or trials.iterations, trials.report)
+    iterations = trials.iterations if rpn_iterations is None else rpn_iterations
+    rpn = train_rpn(settings, iterations, trials.report)
     curves = []
     for label, loss in METHODS.items():
         finals, again = [], []

@@ -70,6 +70,10 @@ def examples(
 def annotated_batches(cfg: Config, images: int | None = None) -> Iterator[dict]:
     """Batches of the evaluated images, resized as in a test, with their objects.
 
+    Args:
+        cfg: of a training.
+        images: exactly the first so many; None takes all.
+
     Raises:
         UserError: no image has a box.
     """
@@ -92,10 +96,11 @@ def annotated_batches(cfg: Config, images: int | None = None) -> Iterator[dict]:
             f'the data set {kind.get("ann_file") or kind.type} has no boxes on its {count} images, '
             'so there is nothing to analyse; take annotated images'
         )
-    for index, batch in enumerate(loader):
-        if index * loader.batch_size >= count:
+    for batch in loader:
+        yield {name: values[:count] for name, values in batch.items()}
+        count -= len(batch['inputs'])
+        if count <= 0:
             return
-        yield batch
 
 
 def _examples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,12 @@ _MADE_BEFORE = {
     'surrogates': 'The hinge and its smooth variants',
 }
 ROBUSTNESS = 'Robustness'
+#: What the table of robustness shows of a cell: the number, its heading, and what must be equal in
+#: all rows for the best to be marked; nothing for never.
+_VALUES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
+    'AP': (('AP50', 'AP50', ('images', 'objects')), ('AP', 'AP', ('images', 'objects'))),
+    'deepfool': (('L2', 'L2', ()), ('common_L2', 'L2, same objects', ('images', 'common'))),
+}
 
 
 @dataclass(frozen=True)
@@ -223,16 +230,26 @@ def included(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _robustness(rows: list[dict]) -> str:
+    """AP in percent; the best is marked where all rows are of as many images and objects.
+
+    That is never said of DeepFool's means, each of which is over the objects that its detector
+    called rightly, but of those over the objects that all detectors lose.
+    """
     shown: dict[str, dict[str, float]] = {row['name']: {} for row in rows}
-    columns = []
+    columns, comparable = [], []
     for column, heading in HEADINGS.items():
-        for value in ('L2',) if column == 'deepfool' else ('AP50', 'AP'):
-            cells = [row['cells'].get(column, {}).get(value) for row in rows]
-            if any(cell is not None for cell in cells):
-                columns.append(f'{heading} {value}')
-                for row, cell in zip(rows, cells):
-                    shown[row['name']][columns[-1]] = float('nan') if cell is None else cell
-    table = page.table('detector', shown, columns)
+        cells = [row['cells'].get(column, {}) for row in rows]
+        for value, label, on in _VALUES['deepfool' if column == 'deepfool' else 'AP']:
+            if all(cell.get(value) is None for cell in cells):
+                continue
+            columns.append(f'{heading} {label}')
+            if on and len({tuple(cell.get(name) for name in on) for cell in cells}) == 1:
+                comparable.append(columns[-1])
+            factor = 1 if column == 'deepfool' else 100
+            for row, cell in zip(rows, cells):
+                known = cell.get(value) is not None
+                shown[row['name']][columns[-1]] = factor * cell[value] if known else math.nan
+    table = page.table('detector', shown, columns, mark_best=comparable, digits=1)
     return table + ''.join(map(page.note, table_notes(rows)))
 
 

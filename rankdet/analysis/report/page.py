@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
 _STYLE = """
@@ -119,28 +119,30 @@ def table(
     columns: Sequence[str],
     lower_is_better: Sequence[str] = (),
     *,
-    mark_best: bool = True,
+    mark_best: bool | Collection[str] = True,
+    digits: int = 3,
 ) -> str:
-    """Numbers with three digits; the best of each column is bold where there are several rows.
+    """Numbers; the best of each column, or of those named, is bold where there are several rows.
 
     >>> 'class="best">0.500' in table('run', {'a': {'AP': 0.5}, 'b': {'AP': 0.25}}, ['AP'])
     True
     """
     best = {}
-    for column in columns if mark_best and len(rows) > 1 else ():
+    marked = (columns if mark_best else ()) if isinstance(mark_best, bool) else mark_best
+    for column in marked if len(rows) > 1 else ():
         values = [row[column] for row in rows.values() if math.isfinite(row[column])]
         if values:
             best[column] = (min if column in lower_is_better else max)(values)
     head = ''.join(f'<th>{escape(column)}</th>' for column in (corner, *columns))
     lines = []
     for name, row in rows.items():
-        cells = ''.join(_cell(row[column], best.get(column)) for column in columns)
+        cells = ''.join(_cell(row[column], best.get(column), digits) for column in columns)
         lines.append(f'<tr><td>{escape(name)}</td>{cells}</tr>')
     body = ''.join(lines)
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _cell(value: float, best: float | None) -> str:
-    text = f'{value:.3f}' if math.isfinite(value) else '–'
+def _cell(value: float, best: float | None, digits: int) -> str:
+    text = f'{value:.{digits}f}' if math.isfinite(value) else '–'
     mark = ' class="best"' if value == best else ''
     return f'<td{mark}>{text}</td>'

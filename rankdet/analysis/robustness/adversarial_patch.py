@@ -33,9 +33,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rankdet.datasets.perturbations import image_rng, paste_disc, patch_size
+from rankdet.engine.errors import UserError
 
 from .detector import Images, annotations_of, objects_of
-from .object_scores import candidates, preprocess
+from .object_scores import MIN_IOU, candidates, preprocess
 from .progress import TimeLeft
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def make_patch(
 
     Returns:
         The picture, with 8 bits a channel, as it is put on test images.
+
+    Raises:
+        UserError: in no step did a candidate lie on an object, so that there was nothing to lower.
     """
     picture, state = folder / 'adversarial_patch.png', folder / 'adversarial_patch.pt'
     device = next(model.parameters()).device
@@ -132,10 +136,17 @@ def make_patch(
             optimizer.step()
             with torch.no_grad():
                 patch.clamp_(0, 1)
-        history.append(value.item())
+        history.append(value.item() if value.requires_grad else math.nan)
         if (step + 1) % options.save_every == 0 or step + 1 == options.steps:
             _save(state, key, patch, optimizer, history)
-        progress(step + 1, f'mean log-odds of objects {value.item():.2f}')
+        progress(step + 1, f'mean log-odds of objects {history[-1]:.2f}')
+    if all(map(math.isnan, history)):
+        raise UserError(
+            f'adversarial patch: in none of the {options.steps} steps did a predicted box lie on '
+            f'an object (IoU of at least {MIN_IOU}), so there was no score to lower: take a '
+            'detector that was trained for longer, or leave this column out by --only original '
+            'black random flip noise deepfool'
+        )
     pixels = (patch.detach() * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     part = picture.with_name(f'.{picture.name}')
     cv2.imwrite(str(part), pixels)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: Counted up with every change to the code of this package or of the perturbations that changes a
 #: number: what was kept under another version is measured again.
-VERSION = 2
+VERSION = 3
 #: One data set, several end to end, or a part of these.
 Images: TypeAlias = BaseDataset | ConcatDataset | Subset
 
@@ -156,7 +156,12 @@ def load_model(detector: Detector, device: str | None = None) -> BaseDetector:
     check_checkpoint(model, path, classes)
     model.load_state_dict(read_checkpoint(path)[0], strict=False)
     model.requires_grad_(False)
-    return model.eval().to(device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
+    return model.eval().to(device or default_device())
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    return 'cuda:0' if torch.cuda.is_available() else 'cpu'
 
 
 def build_dataset(

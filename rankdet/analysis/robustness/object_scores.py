@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from mmdet.models.dense_heads import FoveaHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.roi_heads import BaseRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.structures.bbox import bbox2roi, get_box_tensor
 from torch import Tensor
@@ -30,7 +32,6 @@ from rankdet.models.dense_heads.fovea_head import _LOG_RANGE
 
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
-    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
 MIN_IOU = 0.5
 
@@ -114,17 +115,45 @@ def candidates(
         The candidates, and the proposals (None for one stage).
 
     Raises:
-        UserError: the detector has neither kind of head.
+        UserError: the detector has neither kind of head, or one that makes boxes in its own way.
     """
-    roi_head, dense_head = getattr(model, 'roi_head', None), getattr(model, 'bbox_head', None)
-    if isinstance(getattr(roi_head, 'bbox_head', None), BBoxHead):
-        return _of_proposals(model, batch, proposals)
-    if roi_head is None and hasattr(dense_head, 'prior_generator'):
+    roi_head, head = getattr(model, 'roi_head', None), getattr(model, 'bbox_head', None)
+    if roi_head is None and _is_known_dense(head):
         return _of_priors(model, batch), None
+    if _is_known_two_stage(roi_head):
+        return _of_proposals(model, batch, proposals)
+    names = [type(one).__name__ for one in (model, roi_head, head) if one is not None]
     raise UserError(
-        f'{type(model).__name__}: attacks need a detector with a dense head on priors, or one with '
-        'a single box head on proposals'
+        f'{" with ".join(names)}: attacks need to know how a head makes its boxes, which they do '
+        'of dense heads that leave it to the base class of MMDetection (RetinaHead, SSDHead, '
+        'ATSSHead, FCOSHead ...), of FoveaHead, and of a single box head on proposals'
     )
+
+
+def _is_known_dense(head: object) -> bool:
+    kind = type(head)
+    if not isinstance(head, BaseDenseHead) or not hasattr(head, 'prior_generator'):
+        return False
+    if _overrides(kind, BaseDenseHead, 'predict', 'predict_by_feat'):
+        return False
+    if issubclass(kind, FoveaHead):
+        return not _overrides(kind, FoveaHead, '_bbox_decode')
+    return not _overrides(kind, BaseDenseHead, '_predict_by_feat_single')
+
+
+def _is_known_two_stage(roi_head: object) -> bool:
+    head = getattr(roi_head, 'bbox_head', None)
+    return (
+        isinstance(roi_head, StandardRoIHead)
+        and isinstance(head, BBoxHead)
+        and not _overrides(type(roi_head), BaseRoIHead, 'predict')
+        and not _overrides(type(roi_head), StandardRoIHead, 'predict_bbox')
+        and not _overrides(type(head), BBoxHead, 'predict_by_feat', '_predict_by_feat_single')
+    )
+
+
+def _overrides(kind: type, base: type, *names: str) -> bool:
+    return any(getattr(kind, name) is not getattr(base, name) for name in names)
 
 
 def _of_priors(model: BaseDetector, batch: Batch) -> list[Candidates]:

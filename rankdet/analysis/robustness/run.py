@@ -30,12 +30,14 @@ from .detector import (
     Images,
     annotations_of,
     build_dataset,
+    default_device,
     first_images,
     load_model,
     measure,
     require_boxes,
     truth_of,
 )
+from .object_scores import candidates, preprocess
 from .table import to_json
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 TRANSFORMS = {'black': 'BlackPatch', 'random': 'RandomPatch', 'flip': 'FlipPatch'}
 #: Columns in the order of the paper's Table 3.
 COLUMNS = ('original', *TRANSFORMS, 'adversarial', 'noise', 'deepfool')
+#: Those that look into the detector.
+ATTACKS = ('adversarial', 'deepfool')
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class RobustnessOptions:
         seed: of all that is random, not negative.
         patch: how to make the adversarial patch; ``extent`` and ``seed`` are those above.
         deepfool: how to attack.
-        batch: images at a time; None takes that of the config.
+        batch: images at a time, padded to one size; None takes that of the config.
         workers: processes that load images; None takes those of the config. Without effect on any
             number.
         device: torch device; None takes a GPU if there is one.
@@ -121,7 +125,9 @@ def measure_robustness(
         ``cells``, the results by column.
 
     Raises:
-        UserError: a detector's checkpoint or data does not fit; found before anything is attacked.
+        UserError: a detector's checkpoint or data does not fit, or its head cannot be attacked,
+            found before anything is measured; or no object had a candidate in any step of the
+            adversarial patch.
     """
     tasks = [_Task(one, options, Path(out_dir) / one.name, command) for one in detectors]
     for task in tasks:
@@ -154,7 +160,7 @@ class _Task:
     def check(self) -> None:
         """Raise a UserError for what would end the run later."""
         cfg = self.detector.cfg
-        load_model(self.detector, 'cpu')
+        model = load_model(self.detector, 'cpu')
         require_boxes(self.images, cfg)
         if self.classes is None:
             raise UserError(f'{cfg.filename} names no classes: set metainfo of its data set')
@@ -165,6 +171,33 @@ class _Task:
             )
         if 'adversarial' in self.options.columns:
             require_boxes(self.train_images, cfg, 'train')
+        if set(ATTACKS) & set(self._missing()):
+            self._check_attack(model)
+
+    def _check_attack(self, model: BaseDetector) -> None:
+        """Ask for the candidates of one image, and raise a UserError if that fails."""
+        data = self.images[0]
+        try:
+            model.to(self.options.device or default_device())
+            image = data['inputs'].float().to(next(model.parameters()).device)
+            with torch.no_grad():
+                candidates(model, preprocess(model, [image], [data['data_samples']]))
+        except Exception as error:
+            head = getattr(model, 'roi_head', None) or getattr(model, 'bbox_head', None)
+            reason = f'{type(error).__name__} {error}'.strip().splitlines()[0]
+            what = f'{type(model).__name__} with {type(head).__name__} fails on an image: {reason}'
+            rest = ' '.join(one for one in COLUMNS if one not in ATTACKS)
+            raise UserError(
+                f'{self.detector.cfg.filename} cannot be attacked: '
+                f'{error if isinstance(error, UserError) else what}; leave these columns out by '
+                f'--only {rest}'
+            ) from error
+
+    def _missing(self) -> list[str]:
+        """Columns that are to be measured."""
+        kept = self._read()
+        columns = (one for one in COLUMNS if one in self.options.columns)
+        return [one for one in columns if kept.get(one, {}).get('key') != self._key(one)]
 
     def row(self) -> dict:
         """The row; what is missing is measured first, and kept."""
@@ -173,19 +206,17 @@ class _Task:
             config=str(self.detector.cfg.filename),
             checkpoint=str(self.detector.checkpoint),
         )
-        kept, columns = self._read(), [one for one in COLUMNS if one in self.options.columns]
-        for column in columns:
-            key = self._key(column)
-            if kept.get(column, {}).get('key') != key:
-                print(f'{self.detector.name}: {column}', file=sys.stderr, flush=True)
-                started = time.monotonic()
-                values = self._measure(column, key)
-                seconds = round(time.monotonic() - started, 1)
-                kept[column] = values | self._provenance(column) | dict(seconds=seconds, key=key)
-                _write_whole(self.file, to_json(row | dict(cells=kept)) + '\n')
-                kept = self._read()  # as it will be found when it is used again
+        kept = self._read()
+        for column in self._missing():
+            print(f'{self.detector.name}: {column}', file=sys.stderr, flush=True)
+            started, key = time.monotonic(), self._key(column)
+            values = self._measure(column, key)
+            seconds = round(time.monotonic() - started, 1)
+            kept[column] = values | self._provenance(column) | dict(seconds=seconds, key=key)
+            _write_whole(self.file, to_json(row | dict(cells=kept)) + '\n')
+            kept = self._read()  # as it will be found when it is used again
         self.__dict__.pop('model', None)  # the next detector needs the room
-        return row | dict(cells={name: kept[name] for name in columns})
+        return row | dict(cells={one: kept[one] for one in COLUMNS if one in self.options.columns})
 
     @cached_property
     def model(self) -> BaseDetector:
@@ -219,15 +250,25 @@ class _Task:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
+    @property
+    def _batch(self) -> int:
+        loader = self.detector.cfg.test_dataloader
+        return self.options.batch or loader.get('batch_size') or 1
+
     def _settings(self, column: str) -> dict:
         """All options that the numbers of a column depend on."""
+        if column == 'deepfool':  # takes one image at a time
+            return asdict(self.options.deepfool) | dict(images=self.options.deepfool_images)
+        # Images of a batch are padded to one size, which detectors see.
+        return self._perturbation(column) | dict(batch_size=self._batch)
+
+    def _perturbation(self, column: str) -> dict:
+        """The options of what is done to the images, for AP."""
         options = self.options
         if column in TRANSFORMS:
             return dict(extent=options.extent, seed=options.seed)
         if column == 'noise':
             return dict(variance=options.variance, seed=options.seed)
-        if column == 'deepfool':
-            return asdict(options.deepfool) | dict(images=options.deepfool_images)
         if column == 'adversarial':
             settings = asdict(options.patch)
             return {name: settings[name] for name in settings if name != 'save_every'}
@@ -239,7 +280,7 @@ class _Task:
 
     def _patch_key(self) -> str:
         """More steps go on with a patch, other options begin a new one."""
-        settings = {k: v for k, v in self._settings('adversarial').items() if k != 'steps'}
+        settings = {k: v for k, v in self._perturbation('adversarial').items() if k != 'steps'}
         return _digest([self.detector.digest, annotations_of(self.train_images), settings])
 
     def _measure(self, column: str, key: str) -> dict:
@@ -249,7 +290,7 @@ class _Task:
             file = self.folder / 'deepfool.jsonl'
             return deepfool(self.model, images, options.deepfool, file, key)
         workers = loader.get('num_workers', 0) if options.workers is None else options.workers
-        settings, images = self._settings(column), self.images
+        settings, images = self._perturbation(column), self.images
         if column == 'adversarial':
             patch = make_patch(
                 self.model,
@@ -266,8 +307,7 @@ class _Task:
             perturbation = dict(type=kind[column], **settings)
             images = build_dataset(self.detector.cfg, perturbation=perturbation)
             images = first_images(images, options.images)
-        batch = options.batch or loader.get('batch_size') or 1
-        return measure(self.model, images, self.truth, workers=workers, batch=batch)
+        return measure(self.model, images, self.truth, workers=workers, batch=self._batch)
 
     def _provenance(self, column: str) -> dict:
         found, device = environment(Path(__file__)), next(self.model.parameters()).device
