@@ -20,7 +20,7 @@ MEASURES = {'numpy', 'pycocotools'}
 RULES = {
     'tools': ({'rankdet.analysis', 'rankdet.engine', 'rankdet.evaluation', 'rankdet.datasets',
                'rankdet.models', 'rankdet.plugin', 'rankdet.functional', 'rankdet.compat',
-               'rankdet.untrusted'},
+               'rankdet.untrusted', 'rankdet.commands'},
               HOST | TORCH | VISION | {'numpy'}),
     # Times the oracle beside the loss; a benchmark runs from a checkout.
     'tools.benchmarks': ({'rankdet.evaluation', 'rankdet.functional', 'rankdet.compat',
@@ -31,20 +31,23 @@ RULES = {
     'rankdet.registry': (set(), HOST),
     'rankdet.analysis': ({'rankdet.engine', 'rankdet.models', 'rankdet.models.losses',
                           'rankdet.evaluation', 'rankdet.datasets', 'rankdet.functional',
-                          'rankdet.plugin', 'rankdet.untrusted'},
+                          'rankdet.plugin', 'rankdet.untrusted', 'rankdet.commands'},
                          HOST | TORCH | VISION | {'numpy'}),
     'rankdet.engine': ({'rankdet.models', 'rankdet.models.losses', 'rankdet.compat',
-                        'rankdet.untrusted'}, HOST | TORCH),
+                        'rankdet.untrusted', 'rankdet.commands'}, HOST | TORCH),
     'rankdet.models': ({'rankdet.models.losses', 'rankdet.functional'}, HOST | TORCH),
     'rankdet.models.losses': ({'rankdet.functional'}, HOST | TORCH),
     'rankdet.evaluation': ({'rankdet.untrusted'}, HOST | TORCH | MEASURES),
-    'rankdet.datasets': ({'rankdet.untrusted'}, HOST | TORCH | VISION | {'numpy'}),
+    'rankdet.datasets': ({'rankdet.untrusted', 'rankdet.commands'},
+                         HOST | TORCH | VISION | {'numpy'}),
     # Reads what strangers wrote, for parts that need no torch.
-    'rankdet.untrusted': (set(), {'numpy'}),
+    'rankdet.untrusted': ({'rankdet.commands'}, {'numpy'}),
+    # Names the tools, in messages of any part.
+    'rankdet.commands': (set(), set()),
     'rankdet.compat': (set(), HOST | TORCH | {'torchvision', 'cv2', 'numpy'}),
     'rankdet.functional': ({'rankdet.kernels'}, TORCH),
     'rankdet.kernels': (set(), TORCH | {'triton'}),
-    'rankdet.__main__': (set(), set()),
+    'rankdet.__main__': ({'rankdet.commands'}, set()),
     'rankdet': (set(), set()),
     'tests.reference': (set(), TORCH),
 }  # fmt: skip

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rankdet.commands import tool_files
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')])
 LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)')
@@ -37,7 +39,8 @@ def tool(words: list[str]) -> tuple[Path, list[str]] | None:
             return ROOT / (words[2].replace('.', '/') + '.py'), words[3:]
         return (ROOT / words[1], words[2:]) if words[1].endswith('.py') else None
     if words[0] == 'rankdet':
-        return ROOT / f'tools/{words[1]}.py', words[2:]
+        words = [str(tool_files()[words[1]].resolve()), *words[2:]]
+        words[0] = words[0].removeprefix(f'{ROOT}/')
     if not words[0].startswith('tools/'):
         return None
     path = ROOT / words[0]
