@@ -1,7 +1,6 @@
 """rankdet installed as any package: its configs serve configs that lie elsewhere."""
 
 import re
-import shlex
 import sys
 import tarfile
 import zipfile
@@ -137,9 +136,9 @@ def test_an_installed_wheel_runs_the_demo_from_anywhere(wheel, tmp_path):
     done = cli.run_alone([*run, 'demo', *small], tmp_path, **environment)
     assert done.status == 0, done.err[-2000:]
     assert (tmp_path / 'work_dirs/demo/summary.md').is_file()
-    lines = re.findall(r'\b(?:python|rankdet) .*', done.out)
-    tools = [shlex.split(line)[1] for line in lines]
-    assert set(tools) == {'test', 'report', 'image_demo', 'train_own'}, lines
+    named = set(re.findall(r'\brankdet (\w+)', done.out))
+    assert {'test', 'report', 'image_demo', 'train_own'} <= named
+    assert 'python tools/' not in done.out
     done = cli.run_alone([*run, 'nothing'], tmp_path, **environment)
     assert done.status == 2 and "no tool 'nothing'; there are: analyze" in done.err
     done = cli.run_alone(run, tmp_path, **environment)
