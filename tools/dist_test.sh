@@ -7,8 +7,9 @@
 # 0, 1, ...:  NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_test.sh CONFIG CHECKPOINT 8
 set -euo pipefail
 if [ $# -lt 3 ]; then
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" |
+        sed "s|tools/dist_test.sh|${RANKDET_STARTED_AS:-&}|" >&2
+    case ${1-} in -h | --help) exit 0 ;; *) exit 2 ;; esac
 fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3

@@ -4,7 +4,8 @@
     python tools/image_demo.py photos/ --config CONFIG --checkpoint CHECKPOINT --out-dir drawn \\
         --score work_dirs/demo/score_thresholds.json
 
-The pictures with boxes on them go to --out-dir, with the boxes as text in detections.json.
+The pictures with boxes on them go to --out-dir, with the boxes as text in detections.json, which is
+written at the end: also at that of Ctrl-C or SIGTERM, for the pictures that are done.
 
 Configs are Python code: use only those you trust (tools/read_config.py shows one unrun).
 """
@@ -55,9 +56,12 @@ def main() -> None:
     with one_line_errors():
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.analysis.detect import detect_images
+        from rankdet.analysis.reproduce.commands import interrupted_by_sigterm
         from rankdet.engine.weights_only import running_pickled_code
+        from rankdet.evaluation.progress import StderrProgress
 
-        with running_pickled_code(args.run_pickled_code):
+        unpickling = running_pickled_code(args.run_pickled_code)
+        with interrupted_by_sigterm(), unpickling, StderrProgress() as progress:
             out = detect_images(
                 args.images,
                 args.config,
@@ -65,6 +69,7 @@ def main() -> None:
                 args.out_dir,
                 score=args.score,
                 device=args.device,
+                progress=progress,
             )
         print(f'{len(out)} pictures and detections.json in {args.out_dir}')
 

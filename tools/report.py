@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='FILE',
-        help='results that are there: .json files of tools/analyze.py and tools/robustness.py',
+        help='results that are there: .json files of the tools analyze and robustness',
     )
     return parser.parse_args()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+
+from rankdet.commands import tool_line
 
 
 def suggestions(summary: dict, *, first: Sequence[str] = (), last: Sequence[str] = ()) -> list[str]:
@@ -21,10 +22,7 @@ def suggestions(summary: dict, *, first: Sequence[str] = (), last: Sequence[str]
             f'Hardly anything was learnt. Look at {summary["pictures"]}: are the green boxes where '
             'they belong? If so, train longer (--epochs).'
         )
-    detect = (
-        'Detect on your pictures:\n'
-        f'    python tools/image_demo.py PHOTOS --config {shlex.quote(summary["config"])} '
-        f'--checkpoint {shlex.quote(summary["checkpoint"])} '
-        f'--score {shlex.quote(summary["thresholds"])}'
-    )
+    files = {'config': 'config', 'checkpoint': 'checkpoint', 'score': 'thresholds'}
+    options = [word for name, key in files.items() for word in (f'--{name}', summary[key])]
+    detect = f'Detect on your pictures:\n    {tool_line("image_demo", "PHOTOS", *options)}'
     return [*lines, *first, detect, *last]

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import plot_precision_recall, plot_training, training_seconds
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
+from rankdet.commands import tool_line
 from rankdet.engine.errors import UserError
 from rankdet.evaluation.coco_data import load_detections, load_ground_truth
 from rankdet.evaluation.lrp import olrp
@@ -255,10 +255,9 @@ def as_text(summary: dict) -> str:
     )
     lines += [f'{text:<32}{summary[key]}' for key, text in names.items()]
     run, other = Path(summary['config']).parent, 'ap' if summary['loss'] == 'focal' else 'focal'
-    report = shlex.join(['python', 'tools/report.py', str(run), 'OTHER_RUN'])
     last = [
-        f'Compare: the same with --loss {other}, then {report}',
-        'Train on your own photos: python tools/train_own.py FOLDER',
+        f'Compare: the same with --loss {other}, then {tool_line("report", run, "OTHER_RUN")}',
+        f'Train on your own photos: {tool_line("train_own", "FOLDER")}',
     ]
     lines += ['', 'What to do next', *(f'- {line}' for line in suggestions(summary, last=last))]
     return '\n'.join(lines) + '\n'

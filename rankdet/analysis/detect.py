@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -17,6 +20,7 @@ from rankdet.datasets.voc import Unusable, decode_size
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
 from rankdet.engine.weights_only import only_weights
+from rankdet.evaluation.progress import Progress, silent
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -49,6 +53,7 @@ def detect_images(
     *,
     score: float | dict[str, float] = 0.3,
     device: str | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Detect, draw and write down.
 
@@ -61,6 +66,7 @@ def detect_images(
             absent is left out). Ranking losses do not calibrate scores: the LRP-optimal ones, as
             the demo leaves them in ``score_thresholds.json``, suit them better than a number.
         device: torch device; None takes a GPU if there is one.
+        progress: called as ``progress(stage, done, total)``.
 
     Returns:
         The pictures written.
@@ -68,13 +74,19 @@ def detect_images(
     Raises:
         UserError: an input is missing, unreadable, would be overwritten or does not fit the
             others. Every image is read before anything is written.
+
+    However it ends, ``detections.json`` holds the pictures that are done.
     """
     images = find_images(paths)
     targets = _targets(images, Path(out_dir))
     for file, text in ((config, 'config'), (checkpoint, 'checkpoint')):
         if not Path(file).is_file():
             raise UserError(f'{text} {file} does not exist')
-    unreadable = [f'{path} ({reason})' for path in images if (reason := _why_unreadable(path))]
+    unreadable = []
+    for number, path in enumerate(images):
+        progress('reading images', number, len(images))
+        if reason := _why_unreadable(path):
+            unreadable.append(f'{path} ({reason})')
     if unreadable:
         raise UserError(f'no readable image: {", ".join(unreadable)}')
     cfg = Config.fromfile(config)
@@ -89,28 +101,46 @@ def detect_images(
 
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    records = []
-    for path, target in zip(images, targets):
-        image = cv2.imread(str(path))
-        assert image is not None  # it was read before
-        found = inference_detector(model, image).pred_instances.cpu()
-        found = found[found.scores >= torch.tensor(least)[found.labels]]
-        boxes, scores = found.bboxes.numpy(), found.scores.tolist()
-        labels = [names[label] for label in found.labels.tolist()]
-        texts = [f'{label} {value:.2f}' for label, value in zip(labels, scores)]
-        scale = max(1.0, 640 / max(image.shape[:2]))
-        cv2.imwrite(str(target), draw_boxes(image, boxes, texts, BLUE, scale))
-        records.append(
-            dict(
-                image=str(path),
-                boxes=[
-                    {'bbox': [round(v, 2) for v in box], 'score': round(value, 4), 'class': label}
-                    for box, value, label in zip(boxes.tolist(), scores, labels)
-                ],
+    with _written_at_the_end(out_dir / 'detections.json', len(images)) as records:
+        for number, (path, target) in enumerate(zip(images, targets)):
+            progress('detecting', number, len(images))
+            image = cv2.imread(str(path))
+            assert image is not None  # it was read before
+            found = inference_detector(model, image).pred_instances.cpu()
+            found = found[found.scores >= torch.tensor(least)[found.labels]]
+            boxes, scores = found.bboxes.numpy(), found.scores.tolist()
+            labels = [names[label] for label in found.labels.tolist()]
+            texts = [f'{label} {value:.2f}' for label, value in zip(labels, scores)]
+            scale = max(1.0, 640 / max(image.shape[:2]))
+            cv2.imwrite(str(target), draw_boxes(image, boxes, texts, BLUE, scale))
+            records.append(
+                dict(
+                    image=str(path),
+                    boxes=[
+                        {
+                            'bbox': [round(v, 2) for v in box],
+                            'score': round(value, 4),
+                            'class': label,
+                        }
+                        for box, value, label in zip(boxes.tolist(), scores, labels)
+                    ],
+                )
             )
-        )
-    (out_dir / 'detections.json').write_text(json.dumps(records, indent=1))
     return targets
+
+
+@contextmanager
+def _written_at_the_end(path: Path, total: int) -> Iterator[list[dict]]:
+    """A list that is written to ``path`` even if its making is broken off, which says so."""
+    records: list[dict] = []
+    try:
+        yield records
+    except BaseException as error:
+        stop: Any = error
+        stop.remedy = f'{path} holds {len(records)} of {total} pictures'
+        raise
+    finally:
+        path.write_text(json.dumps(records, indent=1))
 
 
 def _targets(images: list[Path], out_dir: Path) -> list[Path]:

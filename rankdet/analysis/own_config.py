@@ -12,6 +12,7 @@ from string import Template
 import numpy as np
 
 from rankdet.analysis.own_model import BACKBONES, BASE_BATCH, DETECTORS, fit_anchors, model
+from rankdet.commands import tool_line
 from rankdet.datasets.own.convert import OwnData
 from rankdet.engine.errors import UserError
 from rankdet.engine.pretrained import BACKBONES as WEIGHTS
@@ -20,8 +21,8 @@ from rankdet.engine.pretrained import RANDOM
 _LINE = 100  # characters
 _TEMPLATE = Template("""\
 # $detector with backbone '$backbone', trained by '$loss' on $name ($format).
-# Written by tools/train_own.py, which from now on uses it as it is. Edit it, or a copy of it:
-#     python tools/train.py COPY.py --work-dir work_dirs/another
+# Written by train_own, which from now on uses it as it is. Edit it, or a copy of it:
+#     $again
 _base_ = 'rankdet::_base_/default_runtime.py'
 
 # Read from the data. Labels follow this order, and num_classes of the head is their number.
@@ -196,6 +197,7 @@ def config_text(options: OwnOptions, data: OwnData) -> str:
     test = 'test' if 'test' in data.counts else 'val'
     weights = f'{backbone.weights} pretrained,' if pretrained else 'random weights.'
     text = _TEMPLATE.substitute(
+        again=tool_line('train', 'COPY.py', '--work-dir', 'work_dirs/another'),
         detector=options.detector,
         backbone=options.backbone,
         loss=options.loss,

@@ -16,6 +16,8 @@ from typing import Any
 
 from mmengine.fileio import load
 
+from rankdet.commands import tool_line
+
 __all__ = [
     *('Paper', 'Row', 'Table', 'find_rows', 'find_tables', 'read_metafile', 'read_papers'),
     'with_results',
@@ -326,7 +328,7 @@ def _unknown(target: str, names: Iterable[str]) -> list:
     names = sorted(set(names))
     begun = [name for name in names if name.startswith(target)]
     near = begun[:3] or difflib.get_close_matches(target, names, n=3, cutoff=0.4)
-    hint = f'nearest: {", ".join(near)}' if near else 'see: tools/reproduce.py list'
+    hint = f'nearest: {", ".join(near)}' if near else f'see: {tool_line("reproduce", "list")}'
     raise ValueError(f'there is no table or row {target!r}; {hint}')
 
 

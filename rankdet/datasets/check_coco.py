@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rankdet.commands import tool_line
 from rankdet.untrusted import Refused, is_number, read_json, refuse_outside
 
 from .check_report import CheckReport, Options, check_boxes, check_count, check_images, some
@@ -48,12 +49,10 @@ def official_source(ann_file: Path) -> Source:
     if voc is None:
         return Source()
     withheld = (year, split) == ('VOC2012', 'test')
-    command = (
-        f'python tools/dataset_converters/voc_to_coco.py {ann_file.parent} --split {split}'
-        f'{" --images-only" if withheld else ""} --out {ann_file.parent}'
-    )
+    options = ['--split', split, *['--images-only'] * withheld, '--out', ann_file.parent]
+    convert = tool_line('dataset_converters/voc_to_coco', ann_file.parent, *options)
     return Source(
-        annotations=f'make it from {voc.archive} with: {command}',
+        annotations=f'make it from {voc.archive} with: {convert}',
         images=f'they are in {voc.archive}',
         expected=voc.images,
         annotated=not withheld,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rankdet.commands import tool_line
+
 VOC_CLASSES = (
     *('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow'),
     *('diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa'),
@@ -75,7 +77,7 @@ class CocoSplit(NamedTuple):
 
 _BOXES17, _BOXES14 = 'annotations_trainval2017.zip', 'annotations_trainval2014.zip'
 _SPLIT14 = (
-    'no archive of COCO: make it with tools/dataset_converters/split_coco_val2014.py from '
+    f'no archive of COCO: make it with {tool_line("dataset_converters/split_coco_val2014")} from '
     f'{_BOXES14} and {_BOXES17}'
 )
 COCO_SPLITS = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
+from rankdet.commands import tool_line
 from rankdet.untrusted import Refused, check_coco
 
 # What MMDetection reads of each entry without asking whether it is there.
@@ -60,6 +61,6 @@ def _check_needed(content: dict, shown: str) -> None:
             if lacking:
                 raise Refused(
                     f'{shown}: {len(lacking)} of its {key} have no {field}, entry {lacking[0]} is '
-                    'the first; add it, or let tools/dataset_converters/to_coco.py write the file '
-                    'anew'
+                    f'the first; add it, or let {tool_line("dataset_converters/to_coco")} write '
+                    'the file anew'
                 )

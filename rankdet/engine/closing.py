@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os.path as osp
-import shlex
 
 from mmengine.runner import Runner
+
+from rankdet.commands import tool_line
 
 from .checkpoints import latest_checkpoint
 
@@ -26,6 +27,8 @@ def next_steps(runner: Runner) -> list[str]:
     inside = checkpoint.is_relative_to(runner.work_dir)
     saved = osp.join(run, checkpoint.relative_to(runner.work_dir)) if inside else str(checkpoint)
     config = osp.join(run, osp.basename(runner.cfg.filename or ''))
-    tested = shlex.join(['python', 'tools/test.py', config, saved])
-    report = shlex.join(['python', 'tools/report.py', run])
-    return [f'checkpoint: {saved}', f'test it:    {tested}', f'report:     {report}']
+    return [
+        f'checkpoint: {saved}',
+        f'test it:    {tool_line("test", config, saved)}',
+        f'report:     {tool_line("report", run)}',
+    ]

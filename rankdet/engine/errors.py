@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rankdet.commands import tool_line
 from rankdet.untrusted import limit
 
 TRACEBACK = 'RANKDET_TRACEBACK'
@@ -56,7 +57,7 @@ def explain(error: BaseException) -> str | None:
     text = _BUILD_PREFIX.sub('', text).strip()
     if 'CV_IO_MAX_IMAGE_' in text:  # OpenCV does not say which image
         return (
-            'an image has more pixels than are decoded; python tools/check_data.py CONFIG names '
+            f'an image has more pixels than are decoded; {tool_line("check_data", "CONFIG")} names '
             'it, RANKDET_MAX_MEGAPIXELS sets another limit'
         )
     if 'DataLoader worker' in text and 'Original Traceback' in text:
@@ -68,7 +69,7 @@ def explain(error: BaseException) -> str | None:
     if 'failed to load image' in text or kind == 'UnidentifiedImageError':
         return (
             f'{text}; the file is no readable image: replace it or take it out of the data set '
-            '(python tools/check_data.py CONFIG --decode finds all of them); --cfg-options '
+            f'({tool_line("check_data", "CONFIG", "--decode")} finds all of them); --cfg-options '
             'train_dataloader.dataset.skip_unreadable=True skips it in training'
         )
     lost = _loss(error, text, kind)

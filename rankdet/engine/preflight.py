@@ -16,6 +16,7 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from rankdet.commands import tool_line
 from rankdet.untrusted import Refused, coco_bytes
 
 from .errors import UserError
@@ -252,7 +253,7 @@ def _class_counts(node: Any, path: str = 'model') -> Iterator[tuple[str, int]]:
 
 def _remedy(root: str) -> str:
     if 'digits' in root:
-        return f'make it with: python tools/make_digits.py --out {root}'
+        return f'make it with: {tool_line("make_digits", "--out", root)}'
     return 'put the data there, or say where it is with --cfg-options or in the config'
 
 

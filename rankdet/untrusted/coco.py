@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rankdet.commands import tool_line
+
 from .documents import check_depth, check_encoding, parse_json
 from .limits import Refused, read_limited
 from .names import refuse_outside
@@ -20,7 +22,6 @@ _ODD_NAME = re.compile(rb'"file_name"\s*:\s*"(?:[/\\]|[A-Za-z]:|[^"]*\.\.)')
 _DIGITS = bytes.maketrans(b'123456789', b'0' * 9)
 _LONG_NUMBER = b'0' * 200  # with e99 behind it still finite
 _LARGEST = 10**12  # of anything in pixels
-_CHECK = 'python tools/check_data.py CONFIG says all that is wrong in it'
 
 
 def coco_bytes(path: str | os.PathLike) -> bytes:
@@ -100,7 +101,9 @@ def is_number(value: Any) -> bool:
 def _entries(content: dict, key: str, shown: str) -> list[dict]:
     entries = content.get(key, [])
     if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-        raise Refused(f'{shown}: {key} is no list of objects: it is not in COCO format; {_CHECK}')
+        raise Refused(
+            f'{shown}: {key} is no list of objects: it is not in COCO format; {_remedy()}'
+        )
     return entries
 
 
@@ -113,8 +116,12 @@ def _check(
         more = f', and of {len(wrong) - 1} more' if len(wrong) > 1 else ''
         raise Refused(
             f'{shown}: {field} of {key} with id {_short(wrong[0].get("id"))}{more} {what}, got '
-            f'{first}; {_CHECK}'
+            f'{first}; {_remedy()}'
         )
+
+
+def _remedy() -> str:
+    return f'{tool_line("check_data", "CONFIG")} says all that is wrong in it'
 
 
 def _short(value: Any) -> str:

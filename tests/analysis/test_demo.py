@@ -9,6 +9,7 @@ import pytest
 from rankdet.analysis import demo
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE
 from rankdet.engine.errors import UserError
+from tests.tools import cli
 
 BOXES = {1: [[10, 10, 30, 30], [60, 60, 20, 24]], 2: [[40, 40, 24, 24]], 3: []}
 
@@ -126,7 +127,8 @@ def test_options_out_of_range_are_named_before_anything_is_made(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_summary_says_what_to_do_next(data):
+def test_the_summary_says_what_to_do_next(data, monkeypatch):
+    monkeypatch.chdir(cli.ROOT)
     found = describe(data, PERFECT) | dict(
         loss='ap',
         config='my run/demo_config.py',

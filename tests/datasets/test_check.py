@@ -148,7 +148,7 @@ def test_missing_folders_of_coco(coco):
 def test_minival_of_2014_is_in_no_archive(tmp_path):
     root = make_tiny_coco(tmp_path / 'coco', names='2014', images=4)
     (root / 'annotations/instances_minival2014.json').unlink()
-    single(check_folder(root), 'no archive', 'split_coco_val2014.py', 'annotations_trainval2014')
+    single(check_folder(root), 'no archive', 'split_coco_val2014', 'annotations_trainval2014')
 
 
 def test_counts(voc, coco):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from rankdet.commands import tool_files
 from tests.docs.not_run import NOT_RUN, RUN_BY, SHELL_WORDS, SIGNS
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,8 @@ def tool(words: list[str]) -> tuple[Path, list[str]] | None:
             return ROOT / (words[2].replace('.', '/') + '.py'), words[3:]
         return (ROOT / words[1], words[2:]) if words[1].endswith('.py') else None
     if words[0] == 'rankdet':
-        return ROOT / f'tools/{words[1]}.py', words[2:]
+        words = [str(tool_files()[words[1]].resolve()), *words[2:]]
+        words[0] = words[0].removeprefix(f'{ROOT}/')
     if not words[0].startswith('tools/'):
         return None
     path = ROOT / words[0]

@@ -9,6 +9,7 @@ from traceback import format_exc
 import pytest
 
 from rankdet.engine.errors import Interrupted, UserError, explain, one_line_errors
+from tests.tools import cli
 
 WORKER = """Caught FileNotFoundError in DataLoader worker process 0.
 Original Traceback (most recent call last):
@@ -47,7 +48,8 @@ FileNotFoundError: [Errno 2] No such file or directory: 'a/b.png'
         (ValueError(), 'ValueError'),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line(error, line):
+def test_a_mistake_is_one_line(error, line, monkeypatch):
+    monkeypatch.chdir(cli.ROOT)
     assert explain(error) == line
 
 

@@ -117,13 +117,13 @@ def test_the_end_of_a_training_names_commands_that_work(digits, tmp_path):
     config = tiny.write(tmp_path / 'config.py', digits)
     command = [sys.executable, cli.ROOT / 'tools/train.py', config, '--work-dir', 'my run']
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
+    (tmp_path / 'tools').symlink_to(cli.ROOT / 'tools')
     done = cli.run_alone([*command, *options], tmp_path)
     assert done.status == 0, done.err[-3000:]
     checkpoint, test, report = done.out.splitlines()[-3:]
     assert checkpoint == 'checkpoint: my run/epoch_1.pth'
     assert report == "report:     python tools/report.py 'my run'"
     assert test == "test it:    python tools/test.py 'my run/config.py' 'my run/epoch_1.pth'"
-    (tmp_path / 'tools').symlink_to(cli.ROOT / 'tools')
     _, *words = shlex.split(test.removeprefix('test it:'))
     again = cli.run_alone([sys.executable, *words], tmp_path)
     assert again.status == 0, again.err[-3000:]

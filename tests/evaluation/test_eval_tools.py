@@ -162,6 +162,17 @@ def test_progress_names_each_stage_once(capsys):
     assert stages == ['reading', 'reading', 'matching', 'measuring']
 
 
+def test_progress_says_what_is_left_of_the_stage(capsys, monkeypatch):
+    seconds = iter([0.0, 100.0, 100.0, 130.0, 160.0])  # made, then a call each
+    monkeypatch.setattr('rankdet.evaluation.progress.time.monotonic', lambda: next(seconds))
+    progress = StderrProgress()
+    for stage, done, total in (('a', 0, 3), ('b', 0, 40), ('b', 10, 40), ('b', 20, 40)):
+        progress(stage, done, total)
+    assert capsys.readouterr().err.splitlines() == [
+        'a (100 s)', 'b (100 s)', 'b 25% (130 s, 90 s left)', 'b 50% (160 s, 60 s left)'
+    ]  # fmt: skip
+
+
 def test_sweep_scores_prints_the_table(files):
     done = tool('sweep_scores.py', files / 'gt.json', files / 'a.bbox.json', '--style', 'csv')
     lines = done.stdout.splitlines()

@@ -1,6 +1,8 @@
 """What the launching scripts hand to the launcher, on one node and on several."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +27,16 @@ def stub(tmp_path):
 
 
 @pytest.mark.parametrize('environment, expected', [({}, SINGLE), (NODES, SEVERAL)])
-@pytest.mark.parametrize('script, tool', [('dist_train.sh', 'train'), ('dist_test.sh', 'test')])
-def test_nodes(stub, tmp_path, script, tool, environment, expected):
+@pytest.mark.parametrize('installed', [False, True])
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_nodes(stub, tmp_path, tool, installed, environment, expected):
+    script = ['bash', cli.ROOT / f'tools/dist_{tool}.sh']
+    if installed:
+        script = [sys.executable, '-m', 'rankdet', f'dist_{tool}']
     positional = ['config.py'] if tool == 'train' else ['config.py', 'a file.pth']
     options = ['--cfg-options', 'a.b=[1,2]', 'c=x y']
     done = cli.run_alone(
-        ['bash', cli.ROOT / 'tools' / script, *positional, '8', *options],
+        [*script, *positional, '8', *options],
         tmp_path,
         PATH=f'{stub}{os.pathsep}{os.environ["PATH"]}',
         PYTHON='python',
@@ -39,5 +45,6 @@ def test_nodes(stub, tmp_path, script, tool, environment, expected):
     assert done.status == 0, done.err
     said = done.out.splitlines()
     program = next(i for i, word in enumerate(said) if word.endswith(f'tools/{tool}.py'))
+    assert Path(said[program]).samefile(cli.ROOT / f'tools/{tool}.py')
     assert said[0] == '-m' and sorted(said[2:program]) == sorted([*expected, '--nproc_per_node=8'])
     assert said[program + 1 :] == [*positional, '--launcher', 'pytorch', *options]

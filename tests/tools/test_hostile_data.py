@@ -75,7 +75,7 @@ HOSTILE = [
     (box(1e99, 1, 1e99, 2), f'{BOX}1e+99, 1, 1e+99, 2]'),
     (box('NaN', 1, 2, 2), f'{BOX}"NaN", 1, 2, 2]'),
     (box(None, 1, 2, 2), BOX),
-    (box(1, 2), f'{BOX}1, 2]; python tools/check_data.py CONFIG'),
+    (box(1, 2), f'{BOX}1, 2]; rankdet check_data CONFIG'),
     (unknown_class, 'category_id of annotations with id 1 is not among the categories'),
     (unknown_image, 'image_id of annotations with id 1 is not among the images'),
     (outside, 'names 1 files outside of its folder of images'),

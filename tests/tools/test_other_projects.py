@@ -1,5 +1,6 @@
 """rankdet installed as any package: its configs serve configs that lie elsewhere."""
 
+import re
 import sys
 import tarfile
 import zipfile
@@ -121,6 +122,12 @@ def test_the_citation_names_the_version():
     assert citation['version'] == rankdet.__version__
 
 
+def test_the_newest_changes_are_of_the_version():
+    changes = (cli.ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    newest = re.search(r'^## (\S+?)(?:, .*)?$', changes, re.MULTILINE)
+    assert newest[1] == rankdet.__version__
+
+
 def test_an_installed_wheel_runs_the_demo_from_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
     environment = dict(PYTHONPATH=str(tmp_path / 'site'))
@@ -129,7 +136,12 @@ def test_an_installed_wheel_runs_the_demo_from_anywhere(wheel, tmp_path):
     done = cli.run_alone([*run, 'demo', *small], tmp_path, **environment)
     assert done.status == 0, done.err[-2000:]
     assert (tmp_path / 'work_dirs/demo/summary.md').is_file()
+    named = set(re.findall(r'\brankdet (\w+)', done.out))
+    assert {'test', 'report', 'image_demo', 'train_own'} <= named
+    assert 'python tools/' not in done.out
     done = cli.run_alone([*run, 'nothing'], tmp_path, **environment)
     assert done.status == 2 and "no tool 'nothing'; there are: analyze" in done.err
     done = cli.run_alone(run, tmp_path, **environment)
     assert done.status == 0 and 'train_own ' in done.out
+    done = cli.run_alone([*run, 'dist_train', 'none.py', '2'], tmp_path, **environment)
+    assert done.status == 1 and 'none.py' in done.err and 'Traceback' not in done.err

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankdet.analysis.curves import COLORS
+from rankdet.commands import tool_line
 from rankdet.engine.errors import UserError
 from rankdet.untrusted import read_json
 
@@ -134,7 +135,9 @@ def load(path: str | Path) -> dict:
     """
     data = read_json(path, 'figure data')
     if not (isinstance(data, dict) and isinstance(data.get('figure'), str)):
-        raise UserError(f'{path} is no data of a figure: tools/analyze.py leaves them as NAME.json')
+        raise UserError(
+            f'{path} is no data of a figure: {tool_line("analyze")} leaves them as NAME.json'
+        )
     return _known(data)
 
 

@@ -19,6 +19,7 @@ from rankdet.analysis.figures.runs import Run
 from rankdet.analysis.figures.style import fit_labels
 from rankdet.analysis.report import page
 from rankdet.analysis.robustness.table import HEADINGS, table_notes
+from rankdet.commands import tool_line
 from rankdet.engine.errors import UserError
 from rankdet.engine.recorder import RECORDS
 from rankdet.untrusted import read_json
@@ -141,7 +142,7 @@ def _validations(run: Run) -> str:
         return ''
     times = 'once' if count else 'never'
     return (
-        f'it was {times} validated while it trained (tools/analyze.py ap-curves tests its '
+        f'it was {times} validated while it trained ({tool_line("analyze", "ap-curves")} tests its '
         'checkpoints)'
     )
 
@@ -185,8 +186,8 @@ def read_results(paths: Sequence[str | Path]) -> list[Result]:
             found.append(Result(path, _name(content), figures.load(path)))
         else:
             raise UserError(
-                f'{path} holds no results: include NAME.json of tools/analyze.py or '
-                'robustness.json of tools/robustness.py'
+                f'{path} holds no results: include NAME.json of {tool_line("analyze")} or '
+                f'robustness.json of {tool_line("robustness")}'
             )
     return found
 
@@ -220,11 +221,11 @@ def included(results: Sequence[Result]) -> Iterator[str]:
     if missing:
         yield page.note(
             f'Not included: {", ".join(missing)}, which are no matter of these runs: make them by '
-            'tools/analyze.py and name their .json files with --include.'
+            f'{tool_line("analyze")} and name their .json files with --include.'
         )
     if ROBUSTNESS not in kinds:
         yield page.note(
-            'Not included: a robustness table: make it by tools/robustness.py and name its '
+            f'Not included: a robustness table: make it by {tool_line("robustness")} and name its '
             'robustness.json with --include.'
         )
 

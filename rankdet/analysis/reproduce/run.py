@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from rankdet.analysis.paper_tables import Row
+from rankdet.commands import tool_line
 from rankdet.engine.errors import UserError, explain
 from rankdet.engine.pretrained import BACKBONES, RANDOM, starts_at_random
 
@@ -330,7 +331,8 @@ def _finite(metrics: Mapping) -> dict:
 
 def _outcome(row: Row, entry: Mapping) -> Outcome:
     if not entry['metrics']:
-        text = f'{entry["archive"]}: submit it, then: tools/reproduce.py record {row.address} AP=..'
+        then = tool_line('reproduce', 'record', row.address, 'AP=..')
+        text = f'{entry["archive"]}: submit it, then: {then}'
         return Outcome(row, 'submit', text)
     numbers = (
         f'{column} {value}' + (f' (paper {row.paper[column]})' if column in row.paper else '')
