@@ -24,7 +24,8 @@ RULES = {
               HOST | TORCH | VISION | {'numpy'}),
     # Times the oracle beside the loss; a benchmark runs from a checkout.
     'tools.benchmarks': ({'rankdet.evaluation', 'rankdet.functional', 'rankdet.compat',
-                          'rankdet.engine', 'rankdet.plugin', 'tests.reference'}, HOST | TORCH | VISION | {'numpy'}),
+                          'rankdet.engine', 'rankdet.plugin', 'tests.reference'},
+                         HOST | TORCH | VISION | {'numpy'}),
     'rankdet.plugin': ({'rankdet.engine', 'rankdet.models', 'rankdet.models.losses',
                         'rankdet.evaluation', 'rankdet.datasets', 'rankdet.registry',
                         'rankdet.compat'}, set()),
