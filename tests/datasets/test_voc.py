@@ -325,9 +325,7 @@ def test_a_list_beyond_all_memory(tree):
     tree.split('train', 'a')
     with (tree.root / 'ImageSets/Main/train.txt').open('r+b') as file:
         file.truncate(20 * 10**9)
-    with pytest.raises(
-        ValueError, match=r'train\.txt is no list .*it is larger than 64 MB'
-    ):
+    with pytest.raises(ValueError, match=r'train\.txt is no list .*it is larger than 64 MB'):
         tree.convert(split='train')
 
 
