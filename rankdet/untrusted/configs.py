@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import io
 import operator
 import os
 import pprint
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from .config_limits import (
+    LARGEST_INT,
+    LONGEST,
+    MOST_VALUES,
+    Bounded,
+    NotPlain,
+    Unread,
+    as_key,
+    count,
+    merged,
+    number,
+    sequence,
+    substituted,
+)
 from .documents import read_json
 from .limits import Refused
 
 _LARGEST_FILE = 10**6  # bytes, with its bases
 _MOST_FILES = 64
-_MOST_VALUES = 200_000  # in all; lists that hold each other's copies grow without bound
-_TEXT = 50  # characters that count as a value
-_DEEPEST = 64
-_LONGEST = 10**5  # of a string, list or dict that is put together
 _MOST_BUILT = 10**7  # of all these together
-_LONGEST_SHOWN = 2 * 10**7  # characters, most of them indentation
-_LARGEST_INT = 10**30
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -45,22 +51,6 @@ _SIGNS: dict[type, Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
 }
-
-
-class Unread(NamedTuple):
-    """What would have to be run to know it; also stands where its value would be.
-
-    Attributes:
-        file, line: where it is.
-        source: its text, on one line.
-    """
-
-    file: str
-    line: int
-    source: str
-
-    def __repr__(self) -> str:
-        return f'<{self.file}:{self.line}: {self.source}>'
 
 
 class ReadConfig(NamedTuple):
@@ -80,7 +70,7 @@ class ReadConfig(NamedTuple):
         Raises:
             Refused: it would be beyond all reading.
         """
-        stream = _Bounded()
+        stream = Bounded()
         for name, value in self.values.items():
             stream.write(f'{name} = ')
             pprint.pprint(value, stream, sort_dicts=False)
@@ -120,10 +110,6 @@ def read_config(path: str | Path) -> ReadConfig:
     return ReadConfig(values, reader.unread)
 
 
-class _NotPlain(Exception):
-    """An expression that would have to be run."""
-
-
 class _Reader:
     """One config with its bases."""
 
@@ -153,21 +139,21 @@ class _Reader:
         return found
 
     def merged(self, new: dict, old: dict) -> dict:
-        """:func:`_merged`, which makes copies of all that is new: it is counted before."""
+        """:func:`merged`, which makes copies of all that is new: it is counted before."""
         self.check(new)
-        found = _merged(new, old)
+        found = merged(new, old)
         self.check(found)
         return found
 
     def check(self, values: dict) -> None:
-        if _count(values, _MOST_VALUES) <= 0:
-            what = f'holds more than {_MOST_VALUES} values, or as much text'
+        if count(values, MOST_VALUES) <= 0:
+            what = f'holds more than {MOST_VALUES} values, or as much text'
             raise Refused(f'config {self.open[-1]} {what}')
 
     def take(self, length: int) -> None:
         """Called before something of this length is put together."""
-        if length > min(self.left, _LONGEST):
-            raise _NotPlain
+        if length > min(self.left, LONGEST):
+            raise NotPlain
         self.left -= length
 
 
@@ -242,8 +228,8 @@ class _File:
                         self.own[inner.id] = self.reader.unread[-1]
 
     def skip(self, node: ast.expr | ast.stmt, why: str = '') -> Unread:
-        if len(self.reader.unread) >= _MOST_VALUES:
-            raise Refused(f'config {self.path} has more than {_MOST_VALUES} pieces to be run')
+        if len(self.reader.unread) >= MOST_VALUES:
+            raise Refused(f'config {self.path} has more than {MOST_VALUES} pieces to be run')
         piece = Unread(self.name, node.lineno, why[:200] or self.source(node))
         self.reader.unread.append(piece)
         return piece
@@ -264,11 +250,11 @@ class _File:
         """What an expression holds, with :class:`Unread` for what in it is not plain."""
         try:
             found = self.plain(node)
-        except (_NotPlain, ArithmeticError, TypeError, ValueError, KeyError, IndexError):
+        except (NotPlain, ArithmeticError, TypeError, ValueError, KeyError, IndexError):
             return self.skip(node)
-        if isinstance(found, int) and abs(found) > _LARGEST_INT:
+        if isinstance(found, int) and abs(found) > LARGEST_INT:
             return self.skip(node)
-        return self.skip(node) if hasattr(found, '__len__') and len(found) > _LONGEST else found
+        return self.skip(node) if hasattr(found, '__len__') and len(found) > LONGEST else found
 
     def plain(self, node: ast.expr) -> Any:
         match node:
@@ -282,17 +268,17 @@ class _File:
             case ast.Tuple(elts=elts):
                 return tuple(self.items(elts))
             case ast.Set(elts=elts):
-                return {_key(item) for item in self.items(elts)}
+                return {as_key(item) for item in self.items(elts)}
             case ast.Dict(keys=keys, values=values):
                 return self.entries(
-                    [(k and _key(self.plain(k)), v, k is None) for k, v in zip(keys, values)]
+                    [(k and as_key(self.plain(k)), v, k is None) for k, v in zip(keys, values)]
                 )
             case ast.Call(func=ast.Name(id='dict'), args=args, keywords=words) if len(args) < 2:
                 spread = [(None, arg, True) for arg in args]
                 return self.entries(spread + [(w.arg, w.value, w.arg is None) for w in words])
             case ast.Call(func=ast.Name(id='list' | 'tuple' as kind), args=[inner], keywords=[]):
                 found = self.plain(inner)
-                items = found if isinstance(found, str) else _sequence(found)
+                items = found if isinstance(found, str) else sequence(found)
                 self.reader.take(len(items))
                 return list(items) if kind == 'list' else tuple(items)
             case ast.Name(id=name) if name in self.own:
@@ -302,20 +288,20 @@ class _File:
             case ast.Attribute(value=inner, attr=name):
                 found = self.plain(inner)
                 if not isinstance(found, dict):
-                    raise _NotPlain
+                    raise NotPlain
                 return found[name]
             case ast.Subscript(value=inner, slice=index):
                 found = self.plain(inner)
                 if isinstance(found, Unread):
-                    raise _NotPlain
-                return found[_key(self.plain(index))]
+                    raise NotPlain
+                return found[as_key(self.plain(index))]
             case ast.UnaryOp(op=op, operand=inner) if type(op) in _SIGNS:
-                return _SIGNS[type(op)](_number(self.plain(inner)))
+                return _SIGNS[type(op)](number(self.plain(inner)))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return self.combined(type(op), self.plain(left), self.plain(right))
             case ast.JoinedStr(values=parts):
                 return self.joined(map(self.part, parts))
-        raise _NotPlain
+        raise NotPlain
 
     def filled(self, text: str) -> str:
         """With what MMEngine puts in: ``{{$VARIABLE:default}}``, ``{{fileBasename}}`` and such."""
@@ -332,15 +318,15 @@ class _File:
             (_FILE, lambda found: names[found[1]]),
             (_VARIABLE, lambda found: os.environ.get(found[1], found[2])),
         ):
-            text = self.joined(_substituted(pattern, value, text))
+            text = self.joined(substituted(pattern, value, text))
         return text
 
     def joined(self, parts: Iterable[str]) -> str:
         kept, length = [], 0
         for part in parts:
             length += len(part)
-            if length > _LONGEST:
-                raise _NotPlain
+            if length > LONGEST:
+                raise NotPlain
             kept.append(part)
         self.reader.take(length)
         return ''.join(kept)
@@ -348,24 +334,24 @@ class _File:
     def combined(self, op: type, left: Any, right: Any) -> Any:
         """Arithmetic of numbers; joining and repeating of strings and lists, up to a length."""
         if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-            return _ARITHMETIC[op](_number(left), _number(right))
+            return _ARITHMETIC[op](number(left), number(right))
         if isinstance(left, int):
             left, right = right, left
             if op is not ast.Mult:
-                raise _NotPlain
+                raise NotPlain
         if (
             isinstance(left, Unread)
             or isinstance(right, Unread)
             or not isinstance(left, (str, list, tuple))
         ):
-            raise _NotPlain
+            raise NotPlain
         if op is ast.Add and type(left) is type(right):
             self.reader.take(len(left) + len(right))
             return operator.add(left, right)
         if op is ast.Mult and isinstance(right, int):
             self.reader.take(len(left) * max(right, 0))
             return left * right
-        raise _NotPlain
+        raise NotPlain
 
     def part(self, node: ast.expr) -> str:
         match node:
@@ -375,19 +361,19 @@ class _File:
                 found = self.plain(inner)
                 if isinstance(found, (str, int, float)):
                     return str(found)
-        raise _NotPlain
+        raise NotPlain
 
     def items(self, nodes: list[ast.expr]) -> list:
         found: list = []
         for node in nodes:
             if isinstance(node, ast.Starred):
-                more = _sequence(self.plain(node.value))
+                more = sequence(self.plain(node.value))
                 self.reader.take(len(more))
                 found += more
             else:
                 found.append(self.value(node))
-            if len(found) > _LONGEST:
-                raise _NotPlain
+            if len(found) > LONGEST:
+                raise NotPlain
         return found
 
     def entries(self, entries: list[tuple[Any, ast.expr, bool]]) -> dict:
@@ -396,7 +382,7 @@ class _File:
             if spread:
                 inner = self.plain(node)
                 if not isinstance(inner, dict):
-                    raise _NotPlain
+                    raise NotPlain
                 self.reader.take(len(found) + len(inner))
                 found |= inner
             else:
@@ -406,79 +392,3 @@ class _File:
 
 def _are_names(targets: list[ast.expr]) -> TypeGuard[list[ast.Name]]:
     return all(isinstance(target, ast.Name) for target in targets)
-
-
-def _sequence(found: Any) -> list | tuple:
-    if not isinstance(found, (list, tuple)) or isinstance(found, Unread):
-        raise _NotPlain
-    return found
-
-
-def _number(found: Any) -> Any:
-    if not isinstance(found, (int, float)) or (type(found) is int and abs(found) > _LARGEST_INT):
-        raise _NotPlain
-    return found
-
-
-def _substituted(
-    pattern: re.Pattern[str], value: Callable[[re.Match[str]], str], text: str
-) -> Iterator[str]:
-    """Piece by piece, what ``pattern.sub`` would put together."""
-    end = 0
-    for found in pattern.finditer(text):
-        yield text[end : found.start()]
-        yield value(found)
-        end = found.end()
-    yield text[end:]
-
-
-def _key(found: Any) -> Any:
-    """What a dict or set may hash: a tuple of tuples of tuples would take for ever."""
-    if type(found) is int:
-        return _number(found)
-    if _count(found, _LONGEST) <= 0:
-        raise _NotPlain
-    return found
-
-
-def _merged(new: dict, old: dict) -> dict:
-    """``new`` over ``old``, as MMEngine merges a config into its base."""
-    found = dict(old)
-    for key, value in new.items():
-        if not isinstance(value, dict):
-            found[key] = value
-            continue
-        replaces = value.get('_delete_', False)
-        value = {k: v for k, v in value.items() if k != '_delete_'}
-        below = found.get(key) if not replaces else None
-        found[key] = _merged(value, below if isinstance(below, dict) else {})
-    return found
-
-
-def _count(value: Any, budget: int, depth: int = 0) -> int:
-    """What is left of a budget after one for each value and for each :data:`_TEXT` characters.
-
-    Raises:
-        RecursionError: it nests deeper than :data:`_DEEPEST`.
-    """
-    budget -= 1
-    if isinstance(value, (str, bytes)):
-        return budget - len(value) // _TEXT
-    if depth > _DEEPEST:
-        raise RecursionError
-    if isinstance(value, (dict, list, tuple, set)):
-        inner = chain(value, value.values()) if isinstance(value, dict) else value
-        for item in inner:
-            if budget <= 0:
-                break
-            budget = _count(item, budget, depth + 1)
-    return budget
-
-
-class _Bounded(io.StringIO):
-    """Text that does not grow beyond a length."""
-
-    def write(self, text: str) -> int:
-        if self.tell() + len(text) > _LONGEST_SHOWN:
-            raise Refused(f'the config would be shown in more than {_LONGEST_SHOWN} characters')
-        return super().write(text)

@@ -135,7 +135,8 @@ def test_getattr_is_no_way_around(tmp_path):
 
 
 def test_a_class_that_a_project_allows(tmp_path):
-    torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': Kept()}, tmp_path / 'own.pth')
+    content = {'state_dict': {'a': torch.ones(1)}, 'meta': {'own': Kept()}}
+    torch.save(content, tmp_path / 'own.pth')
     with pytest.raises(UserError, match=r'test_hostile_checkpoints\.Kept'):
         read_checkpoint(str(tmp_path / 'own.pth'))
     with torch.serialization.safe_globals([Kept]):
