@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        print(read_config(args.config).text())
+        print(read_config(args.config).text().rstrip())
 
 
 if __name__ == '__main__':

@@ -138,7 +138,7 @@ def read_record(
         record.findings.append(Finding(kind, str(xml), reason))
 
     try:
-        if not images_only and not xml.is_file():
+        if not images_only and not xml.exists():
             raise Unusable('annotation is missing')
         found = images.get(xml.stem, [])
         if len(found) != 1:

@@ -9,18 +9,33 @@ from pathlib import Path
 from rankdet.untrusted import Refused, check_pixels, limit, read_xml
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, suffix included
+_LARGEST_TEXT = 2**26  # bytes; nobody wrote such a list of names or boxes by hand
 
 
 class Unusable(Exception):
     """Why an image or an object cannot be used."""
 
 
+def read_text(path: Path, largest: int = _LARGEST_TEXT) -> str:
+    """A text file of at most ``largest`` bytes, with or without a byte order mark."""
+    try:
+        if path.exists() and not path.is_file():  # reading a device or a pipe may never end
+            raise Unusable('is no regular file')
+        if path.stat().st_size > largest:
+            raise Unusable(f'is larger than {largest >> 20} MB')
+        return path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError:
+        raise Unusable('is no text: not UTF-8') from None
+    except OSError as error:
+        raise Unusable(f'cannot be read ({error.strerror})') from error
+
+
 def read_list(path: Path) -> list[str]:
     """Names in a list of ``ImageSets/Main``, in its order."""
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as error:
-        raise Unusable(f'is no list of names: not UTF-8 ({error})') from None
+        lines = read_text(path).splitlines()
+    except Unusable as problem:
+        raise Unusable(f'is no list of names: it {problem}') from None
     names = [line.split()[0] for line in lines if line.strip()]
     if long := [name for name in names if len(name.encode()) > _LONGEST_NAME]:
         raise Unusable(
@@ -97,6 +112,9 @@ def _image_size(path: Path, decode: bool) -> tuple[int, int]:
     if Image.MAX_IMAGE_PIXELS is not None:  # ours is the limit, where it is the higher one
         pixels = limit('RANKDET_MAX_MEGAPIXELS') * 10**6
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels)
+    how = 'decoded' if decode else 'opened'
+    if path.exists() and not path.is_file():  # reading a device or a pipe may never end
+        raise Unusable(f'image cannot be {how} (it is no regular file)')
     try:
         with Image.open(path) as image:
             check_pixels(*image.size)
@@ -113,5 +131,4 @@ def _image_size(path: Path, decode: bool) -> tuple[int, int]:
         hint = 'RANKDET_MAX_MEGAPIXELS sets another limit'
         raise Unusable(f'image is too large ({error}; {hint})') from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        how = 'decoded' if decode else 'opened'
         raise Unusable(f'image cannot be {how} ({error})') from error

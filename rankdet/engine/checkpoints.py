@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 
 from mmengine.config import Config
@@ -142,6 +143,9 @@ def saved_within_epoch(path: Path) -> bool:
             saved = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger=None)
         epoch, iteration = saved['meta']['epoch'], saved['meta']['iter']
         facts = saved['message_hub']['runtime_info']
+        numbers = (iteration, epoch, facts['max_epochs'], facts['max_iters'])
+        if not all(isinstance(number, Integral) for number in numbers):
+            return False  # preflight.check_checkpoint says what is wrong
         return iteration * facts['max_epochs'] != epoch * facts['max_iters']
     except Exception:  # of another kind; preflight.check_checkpoint says which
         return path.name.startswith('iter_')

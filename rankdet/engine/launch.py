@@ -28,7 +28,7 @@ from .preflight import (
     read_checkpoint,
 )
 from .pretrained import prepare_backbones
-from .resumed_state import ResumedState
+from .resumed_state import ResumedState, name_what_does_not_fit
 from .run_record import record_start
 from .seeded_iterations import SeededIterations
 from .self_balance import warn_without_hook
@@ -136,6 +136,7 @@ def train(
         warn_without_hook(runner)
         if cfg.get('resume') and cfg.get('load_from'):
             check_checkpoint(_unwrapped(runner.model), cfg.load_from, _classes(cfg, 'train'))
+            name_what_does_not_fit(runner, cfg.load_from)
         elif resume:  # load_from, if any, is where the weights start
             runner.logger.log(logging.WARNING, f'{cfg.work_dir} has no checkpoint: starting anew')
         record_start(runner, 'resume' if cfg.get('resume') else 'train', cfg.get('load_from'))

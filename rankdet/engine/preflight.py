@@ -7,6 +7,7 @@ import os.path as osp
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,8 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     """Weights and meta data of a checkpoint, read without running code from it.
 
     Raises:
-        UserError: the file is missing, cut short, no checkpoint, or brings code.
+        UserError: the file is missing, cut short, no checkpoint, brings code, or says what MMEngine
+            needs to know (classes, epoch, iteration) in values of another kind.
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist')
@@ -231,8 +233,36 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
     if not (isinstance(state, dict) and state and all(map(_is_weight, state.items()))):
         raise UserError(f'{path} is no checkpoint: it holds no weights')
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    meta = checkpoint.get('meta')
-    return state, meta if isinstance(meta, dict) else {}
+    meta = checkpoint.get('meta') if 'state_dict' in checkpoint else None
+    _check_meta(path, meta)
+    return state, meta or {}
+
+
+def _check_meta(path: str, meta: Any) -> None:
+    """Refuse facts of a kind that MMEngine never writes, which it would stumble over later."""
+
+    def refuse(name: str, value: Any, right: str) -> None:
+        raise UserError(
+            f'{path} is no checkpoint of MMEngine: its {name} is a {type(value).__name__}, not '
+            f'{right}; use one as the training wrote it'
+        )
+
+    if meta is None:
+        return
+    if not isinstance(meta, dict):
+        refuse('meta', meta, 'a dict')
+    data = meta.get('dataset_meta')
+    if data is not None and not isinstance(data, dict):
+        refuse("meta['dataset_meta']", data, 'a dict')
+    classes = (data or {}).get('classes')
+    if classes is not None and not (
+        isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
+    ):
+        refuse("meta['dataset_meta']['classes']", classes, 'a list of names')
+    for key in ('epoch', 'iter', 'seed'):
+        value = meta.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            refuse(f'meta[{key!r}]', value, 'a whole number')
 
 
 def _is_weight(item: tuple) -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
+
+from rankdet.untrusted import Refused
+
+from .errors import UserError
 
 _BEST = 'best_ckpt'  # and best_ckpt_<metric>
 
@@ -38,3 +43,23 @@ class ResumedState(Hook):
         kept = facts.get('keep_ckpt_ids')
         if kept is not None:
             facts['keep_ckpt_ids'] = [step for step in kept if isinstance(step, int)]
+
+
+def name_what_does_not_fit(runner: Runner, path: str) -> None:
+    """Let the runner name the checkpoint and the remedy where it cannot take over its state."""
+    original = runner.resume
+
+    def resume(*args: Any, **kwargs: Any) -> None:
+        try:
+            original(*args, **kwargs)
+        except (UserError, Refused):
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f'checkpoint {path} cannot be resumed: its optimizer, schedule or log does '
+                f'not fit this config ({type(error).__name__}: {error}); use the config of its '
+                f'training, or start from its weights alone: --cfg-options load_from={path} '
+                'without --resume'
+            ) from error
+
+    runner.resume = resume  # type: ignore[method-assign]

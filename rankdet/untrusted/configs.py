@@ -13,18 +13,30 @@ import operator
 import os
 import pprint
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from .config_limits import (
+    LARGEST_INT,
+    LONGEST,
+    MOST_VALUES,
+    Bounded,
+    NotPlain,
+    Unread,
+    as_key,
+    count,
+    merged,
+    number,
+    sequence,
+    substituted,
+)
 from .documents import read_json
 from .limits import Refused
 
-_LARGEST_FILE = 10**6  # bytes
+_LARGEST_FILE = 10**6  # bytes, with its bases
 _MOST_FILES = 64
-_MOST_VALUES = 200_000  # in all; lists that hold each other's copies grow without bound
-_LONGEST = 10**5  # of a string or list that is put together
-_LARGEST_INT = 10**30
+_MOST_BUILT = 10**7  # of all these together
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -41,22 +53,6 @@ _SIGNS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-class Unread(NamedTuple):
-    """What would have to be run to know it; also stands where its value would be.
-
-    Attributes:
-        file, line: where it is.
-        source: its text, on one line.
-    """
-
-    file: str
-    line: int
-    source: str
-
-    def __repr__(self) -> str:
-        return f'<{self.file}:{self.line}: {self.source}>'
-
-
 class ReadConfig(NamedTuple):
     """A config as far as it is known without running it.
 
@@ -69,12 +65,19 @@ class ReadConfig(NamedTuple):
     unread: list[Unread]
 
     def text(self) -> str:
-        """As Python, with what was not run in comments at the end."""
-        lines = [f'{k} = {pprint.pformat(v, sort_dicts=False)}' for k, v in self.values.items()]
-        if self.unread:
-            lines += ['', '# Not run, so that values may differ from these:']
-            lines += [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
-        return '\n'.join(lines)
+        """As Python, with what was not run in comments at the end.
+
+        Raises:
+            Refused: it would be beyond all reading.
+        """
+        stream = Bounded()
+        for name, value in self.values.items():
+            stream.write(f'{name} = ')
+            pprint.pprint(value, stream, sort_dicts=False)
+        lines = [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
+        if lines:
+            lines = ['', '# Not run, so that values may differ from these:', *lines]
+        return stream.getvalue() + '\n'.join(lines)
 
 
 def read_config(path: str | Path) -> ReadConfig:
@@ -88,7 +91,7 @@ def read_config(path: str | Path) -> ReadConfig:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: it is no Python, too large, or its bases go round in circles.
+        Refused: it is no Python, too large, nests too deep, or its bases go round in circles.
     """
     path = Path(path).resolve()
     if not path.is_file():
@@ -102,15 +105,9 @@ def read_config(path: str | Path) -> ReadConfig:
     reader = _Reader(roots[0])
     try:
         values = reader.read(path)
-        if _count(values, _MOST_VALUES) <= 0:
-            raise Refused(f'config {path} holds more than {_MOST_VALUES} values')
     except RecursionError:
         raise Refused(f'config {path} nests too deep') from None
     return ReadConfig(values, reader.unread)
-
-
-class _NotPlain(Exception):
-    """An expression that would have to be run."""
 
 
 class _Reader:
@@ -120,30 +117,53 @@ class _Reader:
         self.root = root
         self.unread: list[Unread] = []
         self.open: list[Path] = []
-        self.files = 0
+        self.files = self.bytes = 0
+        self.left = _MOST_BUILT
 
     def read(self, path: Path) -> dict[str, Any]:
         self.files += 1
         if path in self.open or self.files > _MOST_FILES:
             raise Refused(f'config {path}: its _base_ go round in circles, or are too many')
-        if path.stat().st_size > _LARGEST_FILE:
-            raise Refused(f'config {path} has more than {_LARGEST_FILE} bytes')
+        self.bytes += path.stat().st_size
+        if self.bytes > _LARGEST_FILE:
+            raise Refused(f'config {path} has, with its bases, more than {_LARGEST_FILE} bytes')
         self.open.append(path)
         try:
-            tree = ast.parse(path.read_bytes())
+            content = path.read_bytes()
+            tree = ast.parse(content)
         except (SyntaxError, ValueError, MemoryError) as error:
             reason = str(error) or 'it nests too deep'  # the parser's MemoryError says nothing
             raise Refused(f'config {path} is no Python ({reason})') from None
-        found = _File(self, path).values(tree)
+        found = _File(self, path, content).values(tree)
         self.open.pop()
         return found
+
+    def merged(self, new: dict, old: dict) -> dict:
+        """:func:`merged`, which makes copies of all that is new: it is counted before."""
+        self.check(new)
+        found = merged(new, old)
+        self.check(found)
+        return found
+
+    def check(self, values: dict) -> None:
+        if count(values, MOST_VALUES) <= 0:
+            what = f'holds more than {MOST_VALUES} values, or as much text'
+            raise Refused(f'config {self.open[-1]} {what}')
+
+    def take(self, length: int) -> None:
+        """Called before something of this length is put together."""
+        if length > min(self.left, LONGEST):
+            raise NotPlain
+        self.left -= length
 
 
 class _File:
     """One file, statement by statement."""
 
-    def __init__(self, reader: _Reader, path: Path) -> None:
-        self.reader, self.path = reader, path
+    def __init__(self, reader: _Reader, path: Path, content: bytes) -> None:
+        self.reader, self.path, self.lines = reader, path, content.splitlines()
+        inside = path.is_relative_to(reader.root)
+        self.name = str(path.relative_to(reader.root) if inside else path)
         self.base: dict[str, Any] = {}
         self.own: dict[str, Any] = {}
 
@@ -154,7 +174,7 @@ class _File:
                     self.read_bases(value)
         for node in tree.body:
             self.statement(node)
-        return _merged(self.own, self.base)
+        return self.reader.merged(self.own, self.base)
 
     def read_bases(self, node: ast.expr) -> None:
         try:
@@ -162,24 +182,24 @@ class _File:
         except (ValueError, TypeError):
             self.skip(node)
             return
+        if not isinstance(names, (str, list, tuple)):
+            self.skip(node)
+            return
         for name in [names] if isinstance(names, str) else names:
             path = self.find(str(name))
             if path is None:
                 self.skip(node, f'_base_ {name!r} is not followed: not in {self.reader.root}')
             else:
-                self.base = _merged(self.reader.read(path), self.base)
+                self.base = self.reader.merged(self.reader.read(path), self.base)
 
     def find(self, name: str) -> Path | None:
         package, scoped, inner = name.partition('::')
-        if scoped:
-            spec = importlib.util.find_spec(package) if package.isidentifier() else None
-            folders = [
-                Path(p, '.mim/configs') for p in (spec and spec.submodule_search_locations) or ()
-            ]
-            root, wanted = folders[0] if folders else self.reader.root, inner
-        else:
-            root, wanted = self.reader.root, name
+        root, wanted = self.reader.root, inner if scoped else name
         try:
+            if scoped:
+                spec = importlib.util.find_spec(package) if package.isidentifier() else None
+                places = (spec and spec.submodule_search_locations) or ()
+                root = next((Path(place, '.mim/configs') for place in places), root)
             start = root if scoped else self.path.parent
             # Links inside of a package are its own; of those in a folder only the end counts.
             path = (start / wanted).resolve()
@@ -208,24 +228,33 @@ class _File:
                         self.own[inner.id] = self.reader.unread[-1]
 
     def skip(self, node: ast.expr | ast.stmt, why: str = '') -> Unread:
-        source = why or ast.unparse(node).split('\n')[0][:200]
-        try:
-            file = str(self.path.relative_to(self.reader.root))
-        except ValueError:
-            file = str(self.path)
-        piece = Unread(file, node.lineno, source)
+        if len(self.reader.unread) >= MOST_VALUES:
+            raise Refused(f'config {self.path} has more than {MOST_VALUES} pieces to be run')
+        piece = Unread(self.name, node.lineno, why[:200] or self.source(node))
         self.reader.unread.append(piece)
         return piece
+
+    def source(self, node: ast.expr | ast.stmt) -> str:
+        """Its text as it stands in the file: ast.unparse would take minutes for a long one."""
+        last = (node.end_lineno or node.lineno) - 1
+        lines = self.lines[node.lineno - 1 : min(last + 1, node.lineno + 7)]
+        if last == node.lineno - 1:
+            lines = [lines[0][: node.end_col_offset]]
+        elif isinstance(node, ast.stmt):
+            lines = lines[:1]
+        lines[0] = lines[0][node.col_offset :]
+        text = b' '.join(line[:800] for line in lines).decode(errors='replace')
+        return ' '.join(text.split())[:200]
 
     def value(self, node: ast.expr) -> Any:
         """What an expression holds, with :class:`Unread` for what in it is not plain."""
         try:
             found = self.plain(node)
-        except (_NotPlain, ArithmeticError, TypeError, ValueError, KeyError, IndexError):
+        except (NotPlain, ArithmeticError, TypeError, ValueError, KeyError, IndexError):
             return self.skip(node)
-        if isinstance(found, int) and abs(found) > _LARGEST_INT:
+        if isinstance(found, int) and abs(found) > LARGEST_INT:
             return self.skip(node)
-        return self.skip(node) if hasattr(found, '__len__') and len(found) > _LONGEST else found
+        return self.skip(node) if hasattr(found, '__len__') and len(found) > LONGEST else found
 
     def plain(self, node: ast.expr) -> Any:
         match node:
@@ -239,17 +268,18 @@ class _File:
             case ast.Tuple(elts=elts):
                 return tuple(self.items(elts))
             case ast.Set(elts=elts):
-                return set(self.items(elts))
+                return {as_key(item) for item in self.items(elts)}
             case ast.Dict(keys=keys, values=values):
                 return self.entries(
-                    [(k and self.plain(k), v, k is None) for k, v in zip(keys, values)]
+                    [(k and as_key(self.plain(k)), v, k is None) for k, v in zip(keys, values)]
                 )
             case ast.Call(func=ast.Name(id='dict'), args=args, keywords=words) if len(args) < 2:
                 spread = [(None, arg, True) for arg in args]
                 return self.entries(spread + [(w.arg, w.value, w.arg is None) for w in words])
             case ast.Call(func=ast.Name(id='list' | 'tuple' as kind), args=[inner], keywords=[]):
                 found = self.plain(inner)
-                items = found if isinstance(found, str) else _sequence(found)
+                items = found if isinstance(found, str) else sequence(found)
+                self.reader.take(len(items))
                 return list(items) if kind == 'list' else tuple(items)
             case ast.Name(id=name) if name in self.own:
                 return self.own[name]
@@ -258,20 +288,25 @@ class _File:
             case ast.Attribute(value=inner, attr=name):
                 found = self.plain(inner)
                 if not isinstance(found, dict):
-                    raise _NotPlain
+                    raise NotPlain
                 return found[name]
             case ast.Subscript(value=inner, slice=index):
-                return self.plain(inner)[self.plain(index)]
+                found = self.plain(inner)
+                if isinstance(found, Unread):
+                    raise NotPlain
+                return found[as_key(self.plain(index))]
             case ast.UnaryOp(op=op, operand=inner) if type(op) in _SIGNS:
-                return _SIGNS[type(op)](_number(self.plain(inner)))
+                return _SIGNS[type(op)](number(self.plain(inner)))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                return _combined(type(op), self.plain(left), self.plain(right))
+                return self.combined(type(op), self.plain(left), self.plain(right))
             case ast.JoinedStr(values=parts):
-                return ''.join(map(self.part, parts))
-        raise _NotPlain
+                return self.joined(map(self.part, parts))
+        raise NotPlain
 
     def filled(self, text: str) -> str:
         """With what MMEngine puts in: ``{{$VARIABLE:default}}``, ``{{fileBasename}}`` and such."""
+        if '{{' not in text:
+            return text
         path = self.path
         names = dict(
             fileDirname=str(path.parent),
@@ -279,8 +314,44 @@ class _File:
             fileBasenameNoExtension=path.stem,
             fileExtname=path.suffix,
         )
-        text = _FILE.sub(lambda found: names[found[1]], text)
-        return _VARIABLE.sub(lambda found: os.environ.get(found[1], found[2]), text)
+        for pattern, value in (
+            (_FILE, lambda found: names[found[1]]),
+            (_VARIABLE, lambda found: os.environ.get(found[1], found[2])),
+        ):
+            text = self.joined(substituted(pattern, value, text))
+        return text
+
+    def joined(self, parts: Iterable[str]) -> str:
+        kept, length = [], 0
+        for part in parts:
+            length += len(part)
+            if length > LONGEST:
+                raise NotPlain
+            kept.append(part)
+        self.reader.take(length)
+        return ''.join(kept)
+
+    def combined(self, op: type, left: Any, right: Any) -> Any:
+        """Arithmetic of numbers; joining and repeating of strings and lists, up to a length."""
+        if isinstance(left, (int, float)) and isinstance(right, (int, float)):
+            return _ARITHMETIC[op](number(left), number(right))
+        if isinstance(left, int):
+            left, right = right, left
+            if op is not ast.Mult:
+                raise NotPlain
+        if (
+            isinstance(left, Unread)
+            or isinstance(right, Unread)
+            or not isinstance(left, (str, list, tuple))
+        ):
+            raise NotPlain
+        if op is ast.Add and type(left) is type(right):
+            self.reader.take(len(left) + len(right))
+            return operator.add(left, right)
+        if op is ast.Mult and isinstance(right, int):
+            self.reader.take(len(left) * max(right, 0))
+            return left * right
+        raise NotPlain
 
     def part(self, node: ast.expr) -> str:
         match node:
@@ -290,15 +361,19 @@ class _File:
                 found = self.plain(inner)
                 if isinstance(found, (str, int, float)):
                     return str(found)
-        raise _NotPlain
+        raise NotPlain
 
     def items(self, nodes: list[ast.expr]) -> list:
         found: list = []
         for node in nodes:
             if isinstance(node, ast.Starred):
-                found += _sequence(self.plain(node.value))
+                more = sequence(self.plain(node.value))
+                self.reader.take(len(more))
+                found += more
             else:
                 found.append(self.value(node))
+            if len(found) > LONGEST:
+                raise NotPlain
         return found
 
     def entries(self, entries: list[tuple[Any, ast.expr, bool]]) -> dict:
@@ -307,7 +382,8 @@ class _File:
             if spread:
                 inner = self.plain(node)
                 if not isinstance(inner, dict):
-                    raise _NotPlain
+                    raise NotPlain
+                self.reader.take(len(found) + len(inner))
                 found |= inner
             else:
                 found[key] = self.value(node)
@@ -316,62 +392,3 @@ class _File:
 
 def _are_names(targets: list[ast.expr]) -> TypeGuard[list[ast.Name]]:
     return all(isinstance(target, ast.Name) for target in targets)
-
-
-def _sequence(found: Any) -> list | tuple:
-    if not isinstance(found, (list, tuple)) or isinstance(found, Unread):
-        raise _NotPlain
-    return found
-
-
-def _number(found: Any) -> Any:
-    if not isinstance(found, (int, float)) or (type(found) is int and abs(found) > _LARGEST_INT):
-        raise _NotPlain
-    return found
-
-
-def _combined(op: type, left: Any, right: Any) -> Any:
-    """Arithmetic of numbers; joining and repeating of strings and lists, up to a length."""
-    if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-        return _ARITHMETIC[op](_number(left), _number(right))
-    if isinstance(left, int):
-        left, right = right, left
-        if op is not ast.Mult:
-            raise _NotPlain
-    if (
-        isinstance(left, Unread)
-        or isinstance(right, Unread)
-        or not isinstance(left, (str, list, tuple))
-    ):
-        raise _NotPlain
-    if op is ast.Add and type(left) is type(right) and len(left) + len(right) <= _LONGEST:
-        return operator.add(left, right)
-    if op is ast.Mult and isinstance(right, int) and len(left) * right <= _LONGEST:
-        return left * right
-    raise _NotPlain
-
-
-def _merged(new: dict, old: dict) -> dict:
-    """``new`` over ``old``, as MMEngine merges a config into its base."""
-    found = dict(old)
-    for key, value in new.items():
-        if not isinstance(value, dict):
-            found[key] = value
-            continue
-        replaces = value.get('_delete_', False)
-        value = {k: v for k, v in value.items() if k != '_delete_'}
-        below = found.get(key) if not replaces else None
-        found[key] = _merged(value, below if isinstance(below, dict) else {})
-    return found
-
-
-def _count(value: Any, budget: int) -> int:
-    """What is left of a budget after one for each value."""
-    budget -= 1
-    inner = value.values() if isinstance(value, dict) else value
-    if isinstance(value, (dict, list, tuple, set)):
-        for item in inner:
-            if budget <= 0:
-                break
-            budget = _count(item, budget)
-    return budget

@@ -1,5 +1,7 @@
 """Files that are in the format, but that MMDetection would read otherwise than they are meant."""
 
+import os
+
 import pytest
 from test_check import coco, drop_last_image, edit_json, official, single, voc  # noqa: F401
 
@@ -134,3 +136,19 @@ def test_damaged_lists_of_voc(voc, line, message):  # noqa: F811
     report = check_folder(voc)
     found = [p for p in report.problems if message in p.what]
     assert len(found) == 1 and found[0].stops and found[0].where == str(listing)
+
+
+def test_a_list_of_voc_beyond_all_memory(voc):  # noqa: F811
+    """It is looked for in the list itself, and where the converted file is compared with it."""
+    listing = voc / 'VOC2007/ImageSets/Main/trainval.txt'
+    with listing.open('r+b') as file:
+        file.truncate(20 * 10**9)
+    report = check_folder(voc)
+    assert f'error: {listing}: is no list of names: it is larger than 64 MB' in report.text()
+
+
+def test_a_list_that_is_a_pipe_is_not_waited_for(voc):  # noqa: F811
+    listing = voc / 'VOC2007/ImageSets/Main/trainval.txt'
+    listing.unlink()
+    os.mkfifo(listing)
+    assert f'error: {listing}: list of images is missing' in check_folder(voc).text()

@@ -3,13 +3,17 @@
 import json
 import math
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from rankdet.datasets.own import convert
 from rankdet.datasets.own.convert import convert_own, read_converted
+from rankdet.untrusted import Refused
 from tests.datasets import own_trees as trees
+from tests.tools.cli import run_alone
 
 REPO = Path(__file__).parents[2]
 
@@ -366,3 +370,136 @@ def test_real_photos(tmp_path):
         written = sum(text.count('<object>') for text in texts)
         left_out = sum(name in line for name in names for line in data.findings)
         assert sum(counts['objects'].values()) == written - left_out
+
+
+# --- what is no honest file ----------------------------------------------------------------------
+
+
+def into_zeros(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to('/dev/zero')
+
+
+def into_nothing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(path.with_name('nothing'))
+
+
+def pipe(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+
+
+def huge(path, begins=b''):
+    """20 GB that take no room on the disk."""
+    with path.open('wb') as file:
+        file.write(begins)
+        file.truncate(20 * 10**9)
+
+
+@pytest.fixture
+def to_coco(tmp_path):
+    """The tool as a process of its own, with little memory and time."""
+
+    def run(*arguments):
+        tool = REPO / 'tools/dataset_converters/to_coco.py'
+        limited = f'ulimit -v {4 * 2**20}; exec "$0" "$@"'
+        command = ['timeout', 120, 'bash', '-c', limited, sys.executable, tool, tmp_path / 'data']
+        return run_alone([*command, *arguments], tmp_path, PYTHONPATH=str(REPO))
+
+    return run
+
+
+@pytest.mark.parametrize('make', [into_zeros, into_nothing, pipe])
+def test_only_regular_files_are_read(tmp_path, to_coco, make):
+    """Of every ending that any format opens, wherever it is looked for."""
+    trees.voc_kit(tmp_path / 'data')
+    endings = ('json', 'xml', 'txt', 'yaml', 'names', 'png')
+    odd = [tmp_path / f'data/{name}' for name in (*(f'x.{e}' for e in endings), 'classes.txt')]
+    odd += [tmp_path / f'data/JPEGImages/e.{ending}' for ending in ('png', 'txt')]
+    odd += [tmp_path / f'data/{name}' for name in ('Annotations/e.xml', 'ImageSets/Main/test.txt')]
+    for path in odd:
+        make(path)
+    done = to_coco()
+    assert done.status == 1 and done.err.splitlines()[-1].startswith(f'error: {tmp_path}/data/')
+    assert 'is no regular file; and 10 more' in done.err and 'Traceback' not in done.err
+    done = to_coco('--out', tmp_path / 'out', '--skip-bad')
+    assert done.status == 0, done.err
+    report = (tmp_path / 'out/report.txt').read_text()
+    assert all(f'file skipped: {path}: is no regular file' in report for path in odd)
+    assert contents(read_converted(tmp_path / 'out')) == trees.EXPECTED
+
+
+def test_nothing_but_a_pipe(tmp_path):
+    pipe(tmp_path / 'data/x.json')
+    with pytest.raises(ValueError, match=r'no annotations known here.*x\.json is no regular file'):
+        convert_own(tmp_path / 'data')
+
+
+def test_where_lists_and_data_yaml_lead(tmp_path):
+    """data.yaml may name what is not among the files."""
+    trees.yolo_ultralytics(tmp_path / 'data')
+    (tmp_path / 'data/data.yaml').write_text('names: [cat, dog]\ntrain: list.txt\n')
+    pipe(tmp_path / 'data/list.txt')
+    with pytest.raises(ValueError, match=r'list\.txt is no regular file'):
+        convert_own(tmp_path / 'data')
+    (tmp_path / 'data/list.txt').unlink()
+    (tmp_path / 'data/list.txt').write_bytes(b'\xff')
+    with pytest.raises(ValueError, match=r'list\.txt is no text'):
+        convert_own(tmp_path / 'data')
+    text = f'names: [cat, dog]\ntrain: ["a\\0", {"a" * 5000}, images/train]\nval: images/val\n'
+    (tmp_path / 'data/data.yaml').write_text(text)
+    assert contents(convert_own(tmp_path / 'data', tmp_path / 'out')) == trees.EXPECTED
+
+
+@pytest.mark.parametrize(
+    'layout, name, begins, message',
+    [
+        (trees.coco_beside, 'x.json', b'', r'x\.json has 20000 MB.*RANKDET_MAX_JSON_MB'),
+        (trees.coco_archives, 'instances_x.json', b'', r'_x\.json has 20000 MB.*MAX_JSON_MB'),
+        (trees.voc_beside, 'x.xml', b'<annotation>', r'x\.xml: has 20000 MB.*MAX_XML_MB'),
+        (trees.voc_kit, 'ImageSets/Main/train.txt', b'a\n', r'train\.txt .*is larger than 64 MB'),
+        (trees.yolo_roboflow, 'train/labels/a.txt', b'', r'a\.png: is larger than 64 MB'),
+        (trees.yolo_roboflow, 'data.yaml', b'', r'data\.yaml is larger than 1 MB'),
+        (trees.yolo_darknet, 'obj.names', b'', r'obj\.names is larger than 64 MB'),
+        (trees.yolo_darknet, 'train.txt', b'a/b.png\n', r'train\.txt is larger than 64 MB'),
+        (trees.yolo_darknet, 'obj_data/a.png', b'', r'a\.png: image cannot be decoded'),
+    ],
+)
+def test_files_beyond_all_memory(tmp_path, to_coco, layout, name, begins, message):
+    layout(tmp_path / 'data')
+    path = tmp_path / 'data' / name
+    if name == 'x.xml':
+        trees.photo(path.with_suffix('.png'))
+    huge(path, begins)
+    done = to_coco()
+    assert done.status == 1 and 'Traceback' not in done.err, done.err
+    assert re.match(f'error: {tmp_path}/data/.*{message}', done.err.splitlines()[-1]), done.err
+
+
+def test_the_limit_is_that_of_the_environment(tmp_path, monkeypatch):
+    trees.coco_beside(tmp_path / 'data')
+    with (tmp_path / 'data/x.json').open('wb') as file:
+        file.truncate(1_100_000)
+    convert_own(tmp_path / 'data')
+    monkeypatch.setenv('RANKDET_MAX_JSON_MB', '1')
+    with pytest.raises(Refused, match=r'x\.json has 1 MB; at most 1 MB are read'):
+        convert_own(tmp_path / 'data')
+
+
+def test_yaml_that_would_grow(tmp_path):
+    """Twelve levels of ten merges each are a million million names."""
+    trees.yolo_ultralytics(tmp_path / 'data')
+    levels = ['a0: &a0 {x: 1}']
+    levels += [f'a{n}: &a{n}\n  <<: [{", ".join([f"*a{n - 1}"] * 10)}]' for n in range(1, 13)]
+    (tmp_path / 'data/data.yaml').write_text('\n'.join([*levels, 'names: [cat, dog]']))
+    with pytest.raises(ValueError, match=r'data\.yaml:3: is no valid YAML, or merges'):
+        convert_own(tmp_path / 'data')
+
+
+def test_many_names_are_looked_through_once(tmp_path):
+    """Comparing each with each would take an hour."""
+    trees.yolo_darknet(tmp_path / 'data')
+    (tmp_path / 'data/obj.names').write_text('cat\ndog\n' + '\n'.join(map(str, range(200_000))))
+    data = convert_own(tmp_path / 'data')
+    assert data.classes == ['cat', 'dog']

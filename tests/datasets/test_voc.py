@@ -269,6 +269,8 @@ def truncate(path):
         (lambda path: path.write_bytes(b''), 'image cannot be decoded'),
         (lambda path: path.write_bytes(b'no image at all'), 'image cannot be decoded'),
         (lambda path: (path.unlink(), path.mkdir()), 'image cannot be decoded'),
+        (lambda path: (path.unlink(), os.mkfifo(path)), 'it is no regular file'),
+        (lambda path: (path.unlink(), path.symlink_to('/dev/zero')), 'it is no regular file'),
     ],
 )
 def test_bad_images_are_skipped_by_name(tree, damage, reason):
@@ -307,6 +309,24 @@ def test_bad_annotations_are_skipped_by_name(tree, text, reason):
     coco, found = tree.convert()
     single(found, 'image skipped: bad.xml', reason)
     assert coco['categories'] == [dict(id=1, name='cat')]
+
+
+def test_an_annotation_that_is_a_pipe_is_not_waited_for(tree):
+    tree.add('good', voc_object())
+    tree.add('bad')
+    path = tree.root / 'Annotations' / 'bad.xml'
+    path.unlink()
+    os.mkfifo(path)
+    single(tree.convert()[1], 'image skipped: bad.xml', 'is no regular file')
+
+
+def test_a_list_beyond_all_memory(tree):
+    tree.add('a', voc_object())
+    tree.split('train', 'a')
+    with (tree.root / 'ImageSets/Main/train.txt').open('r+b') as file:
+        file.truncate(20 * 10**9)
+    with pytest.raises(ValueError, match=r'train\.txt is no list .*it is larger than 64 MB'):
+        tree.convert(split='train')
 
 
 def test_a_document_type_is_seen_in_any_encoding(tree):

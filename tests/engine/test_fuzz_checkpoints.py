@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,6 +70,8 @@ def read(content: bytes) -> None:
         else:
             assert all(isinstance(value, torch.Tensor) for value in state.values())
             assert isinstance(meta, dict)
+            assert isinstance(meta.get('dataset_meta') or {}, dict)
+            assert all(isinstance(meta.get(key) or 0, Integral) for key in ('epoch', 'iter'))
         finally:
             os.chdir(before)
         assert os.listdir(folder) == ['epoch_1.pth']
@@ -117,8 +120,10 @@ def test_a_bomb(tmp_path):
         max_leaves=4,
     ),
     st.sampled_from(['meta', 'state_dict', 'message_hub', 'optimizer', 'else']),
+    st.sampled_from([None, 'dataset_meta', 'epoch', 'iter']),
 )
-def test_forged_files(value, key):
-    content = dict(state_dict=dict(a=torch.ones(1)), meta={}) | {key: value}
+def test_forged_files(value, key, fact):
+    content = dict(state_dict=dict(a=torch.ones(1)), meta={})
+    content |= {'meta': {fact: value}} if fact else {key: value}
     torch.save(content, file := io.BytesIO())
     read(file.getvalue())

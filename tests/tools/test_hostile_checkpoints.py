@@ -135,7 +135,8 @@ def test_getattr_is_no_way_around(tmp_path):
 
 
 def test_a_class_that_a_project_allows(tmp_path):
-    torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': Kept()}, tmp_path / 'own.pth')
+    content = {'state_dict': {'a': torch.ones(1)}, 'meta': {'own': Kept()}}
+    torch.save(content, tmp_path / 'own.pth')
     with pytest.raises(UserError, match=r'test_hostile_checkpoints\.Kept'):
         read_checkpoint(str(tmp_path / 'own.pth'))
     with torch.serialization.safe_globals([Kept]):
@@ -145,6 +146,38 @@ def test_a_class_that_a_project_allows(tmp_path):
 
 class Kept:
     pass
+
+
+def of_others(content):
+    content['optimizer']['param_groups'] *= 2
+
+
+FORGED = {
+    'its meta is a int': lambda content: content.update(meta=5),
+    "its meta['dataset_meta'] is a int": lambda content: content['meta'].update(dataset_meta=5),
+    "its meta['dataset_meta']['classes'] is a int": lambda content: content['meta'].update(
+        dataset_meta=dict(classes=5)
+    ),
+    "its meta['epoch'] is a str": lambda content: content['meta'].update(epoch='x', iter=[]),
+    "its meta['iter'] is a list": lambda content: content['meta'].update(iter=[]),
+    'parameter groups': of_others,
+    'message_hub': lambda content: content.pop('message_hub'),
+}
+
+
+@pytest.mark.parametrize('words', FORGED)
+def test_forged_facts_are_named(tool, config, checkpoint, digits, tmp_path, words):
+    content = torch.load(checkpoint, weights_only=False)
+    FORGED[words](content)
+    torch.save(content, tmp_path / 'forged.pth')
+    for name in ('image_demo', 'train'):
+        if name == 'image_demo' and words in ('parameter groups', 'message_hub'):
+            continue  # of no use to it
+        done = tool(name, *fill(TOOLS[name], config, tmp_path / 'forged.pth', digits))
+        line = done.err.splitlines()[-1]
+        assert done.status == 1 and 'Traceback' not in done.err, done.err
+        assert line.startswith('error: ') and 'forged.pth' in line and words in line, line
+        assert 'use ' in line
 
 
 # --- what a checkpoint says beside its weights ---------------------------------------------------

@@ -1,5 +1,7 @@
 """Reading a config without running it, against MMEngine, which runs it."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from mmengine.config import Config
 
 import rankdet.plugin  # noqa: F401
 from rankdet.untrusted import Refused, Unread, read_config
+from tests.tools.cli import run_alone
 from tests.untrusted.mutations import Damage, damaged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +153,72 @@ def test_configs_that_are_refused(write, text, words):
 def test_what_would_take_for_ever_is_not_worked_out(write, text):
     found = read_config(write(text))
     assert isinstance(found.values['a'], Unread) and len(found.text()) < 10_000_000
+
+
+LONG = "a = 'x' * 100_000\n"
+MANY = 'a = [0] * 100_000\n'
+NAMED = 'a = {' + ', '.join(f'{n}: 0' for n in range(50_000)) + '}\n'
+SHOWN = f"a = {{'x' * 100_000: [{'1, ' * 1000}]}}\n"
+REFUSED = r'^error: config .*config\.py (holds more than 200000 values|nests too deep)'
+NOT_RUN = rf'# a/config\.py:2: |{REFUSED}'
+BOMBS = {
+    'a joined string': (LONG + "b = f'" + '{a}' * 20_000 + "'", NOT_RUN),
+    'joined strings in a string': (LONG + 'b = f"' + "{f'{a}'}" * 20_000 + '"', NOT_RUN),
+    'joined strings in a list': (LONG + 'b = [' + "f'{a}'," * 100_000 + ']', NOT_RUN),
+    'repeated strings in a list': ('a = 1\nb = [' + "'x'*100000," * 70_000 + ']', NOT_RUN),
+    'a spread list': (MANY + 'b = [' + '*a,' * 200_000 + ']', NOT_RUN),
+    'a spread tuple': (MANY + 'b = (' + '*a,' * 200_000 + ')', NOT_RUN),
+    'spread lists in a list': (MANY + 'b = [' + '[*a],' * 150_000 + ']', NOT_RUN),
+    'repetition of repetition': (MANY + 'b = [' + '[0]*9**5,' * 70_000 + ']', NOT_RUN),
+    'copies': (MANY + 'b = [' + 'tuple(a),' * 90_000 + ']', NOT_RUN),
+    'a sum': (LONG + 'b = [' + "a[0]+'x'*99999," * 60_000 + ']', NOT_RUN),
+    'merged dicts': (NAMED + 'b = [' + '{**a},' * 60_000 + ']', NOT_RUN),
+    'merged dicts by call': (NAMED + 'b = [' + 'dict(a),' * 50_000 + ']', NOT_RUN),
+    'variables': ('a = 1\nb = "' + '{{$LONG:}}' * 90_000 + '"', NOT_RUN),
+    'a hash of pairs': ('a = 1,\n' + 'a = a, a\n' * 50 + 'b = {a: 1}', r'# .*52: \{a: 1\}|error'),
+    'dicts of the same dict': ('a = {}\n' + 'a = dict(x=a, y=a)\n' * 60, REFUSED),
+    'text in a list': (LONG + 'b = [a] * 100_000', REFUSED),
+    'a deep list': ('a = []\n' + 'a = [a]\n' * 500, REFUSED),
+    'indentation': (SHOWN, 'error: the config would be shown in more than 20000000 characters'),
+    'a long number': ('a = 1\nb = 0x' + 'f' * 900_000, NOT_RUN),
+    'a long key': ('a = 1\nb = {0x' + 'f' * 900_000 + ': 1}', NOT_RUN),
+    'formats': (
+        "a = 1\nb = ['%099999999d' % 1, '{:99999999}'.format(1), f'{1:99999999}']",
+        NOT_RUN,
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BOMBS)
+def test_nothing_grows_beyond_memory(write, tmp_path, name):
+    """The tool as a process of its own, with 1.5 GB of memory and with two minutes."""
+    text, expected = BOMBS[name]
+    path = write(text)
+    limited = f'ulimit -v {1500 * 2**10}; exec "$0" "$@"'
+    command = ['timeout', 120, 'bash', '-c', limited, sys.executable, ROOT / 'tools/read_config.py']
+    done = run_alone([*command, path], tmp_path, PYTHONPATH=str(ROOT), LONG='x' * 100_000)
+    shown = done.out + done.err
+    assert re.search(expected, shown, re.MULTILINE), shown[-500:]
+    assert 'Traceback' not in shown and len(shown) < 10_000_000
+    assert done.status == ('error: ' in done.err)
+
+
+def test_bases_are_large_together(write):
+    write('a = 1\n' + '#' * 600_000, 'configs/a/base.py')
+    path = write("_base_ = 'base.py'\n" + '#' * 600_000)
+    with pytest.raises(Refused, match=r'base\.py has, with its bases, more than 1000000 bytes'):
+        read_config(path)
+
+
+@pytest.mark.parametrize('base', ['5', "'__main__::a.py'", '{1: 2}'])
+def test_bases_that_are_none(write, base):
+    found = read_config(write(f'_base_ = {base}\na = 1'))
+    assert found.values == {'a': 1} and len(found.unread) == 1
+
+
+def test_a_part_of_what_was_not_run_is_not_known(write):
+    found = read_config(write('a = run()\nb = a[0]'))
+    assert isinstance(found.values['b'], Unread) and len(found.unread) == 2
 
 
 def test_json(write):

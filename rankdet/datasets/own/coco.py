@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rankdet.untrusted import read_json
+from rankdet.untrusted.limits import read_limited
 
 from ..voc import Finding, Record
 from ..voc_files import Unusable, clip_box, decode_size
@@ -52,9 +53,12 @@ def _annotation_files(folder: Folder) -> list[Path]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether the three keys occur: whether the file is right is a question for later."""
+    """Whether the three keys occur: whether the file is right is a question for later.
+
+    One that is larger than what is read might be COCO's as well: :class:`Refused` passes.
+    """
     try:
-        content = path.read_bytes()
+        content = read_limited(path, 'RANKDET_MAX_JSON_MB') if path.stat().st_size else b''
     except OSError:
         return False
     return all(f'"{key}"'.encode() in content for key in _PARTS)

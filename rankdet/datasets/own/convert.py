@@ -133,7 +133,8 @@ def convert_own(
     name, _, list_images = FORMATS[kind]
     listing = list_images(tree)
     records = _read(listing, workers, progress)
-    findings = listing.findings + [found for r in records for found in r[1].findings]
+    findings = [Finding('file skipped', str(path), 'is no regular file') for path in tree.odd]
+    findings += listing.findings + [found for r in records for found in r[1].findings]
     findings += _drop_repeated(records)
     _stop_at(findings, skip_bad)
     splits, how = _settle_splits(records, tree.root, val_share, seed)
@@ -186,10 +187,11 @@ def _recognise(tree: Folder) -> str:
             f'{tree.root} holds annotations as {names}: say which are meant (--format {fits[0]})'
         )
     if not fits:
+        odd = f'; {tree.odd[0]} is no regular file, and not read' if tree.odd else ''
         raise ValueError(
             f'{tree.root} holds {len(tree.images)} images and {len(tree.files)} files, but no '
             'annotations known here: VOC XML (.xml), COCO JSON (images, annotations, categories) '
-            'or YOLO text (a .txt of the name of each image)'
+            f'or YOLO text (a .txt of the name of each image){odd}'
         )
     return fits[0]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..voc import IMAGE_SUFFIXES, Finding, Record
-from ..voc_files import Unusable
 
 _SPLIT = re.compile(
     r'(?:^|[^a-z])(train|training|trainval|val|valid|validation|test|testing)(?:\d{4})?(?:$|[^a-z])'
@@ -20,7 +19,6 @@ _SPLIT = re.compile(
 _SHORT = dict(
     training='train', trainval='train', valid='val', validation='val', testing='test'
 )  # fmt: skip
-_LARGEST_TEXT = 2**26  # bytes; nobody wrote such a list of names or boxes by hand
 
 
 class Job(NamedTuple):
@@ -60,7 +58,9 @@ class Folder:
 
     Attributes:
         root: The folder.
-        files: Its files, sorted.
+        files: Its regular files, and links to such, sorted.
+        odd: What else there is beside folders: pipes, devices, links that lead to these or nowhere.
+            Reading one may never end.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -68,6 +68,7 @@ class Folder:
         if not self.root.is_dir():
             raise FileNotFoundError(f'folder {self.root} does not exist')
         self.files: list[Path] = []
+        self.odd: list[Path] = []
         seen = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
             real = os.path.realpath(folder)
@@ -76,7 +77,8 @@ class Folder:
                 continue
             seen.add(real)
             folders[:] = sorted(f for f in folders if not f.startswith(('.', '__MACOSX')))
-            self.files += [Path(folder, n) for n in sorted(names) if not n.startswith('.')]
+            for path in (Path(folder, n) for n in sorted(names) if not n.startswith('.')):
+                (self.files if path.is_file() else self.odd).append(path)
 
     def ending(self, *suffixes: str) -> list[Path]:
         return [path for path in self.files if path.suffix.lower() in suffixes]
@@ -130,15 +132,3 @@ def split_name(name: str) -> str | None:
     """
     found = _SPLIT.search(name.lower())
     return _SHORT.get(found[1], found[1]) if found else None
-
-
-def read_text(path: Path) -> str:
-    """A text file, with or without a byte order mark."""
-    try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            raise Unusable(f'is larger than {_LARGEST_TEXT >> 20} MB')
-        return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError:
-        raise Unusable('is no text in UTF-8') from None
-    except OSError as error:
-        raise Unusable(f'cannot be read ({error.strerror})') from error

@@ -45,7 +45,8 @@ def _head(path: Path) -> bytes:
 
 def _list_year(listing: Listing, folder: Folder, year: Path) -> None:
     images = list_images(year)
-    lists = {path.stem for path in (year / 'ImageSets' / 'Main').glob('*.txt')}
+    main = year / 'ImageSets' / 'Main'
+    lists = {path.stem for path in folder.ending('.txt') if path.parent == main}
     names = {split_name(n): n for n in ('trainval', 'train', 'val', 'test') if n in lists}
     for split, name in names.items() or [(None, None)]:
         annotations, findings = list_annotations(year, name, images)

@@ -8,16 +8,19 @@ in ``classes.txt`` or ``obj.names``. An image without a file has no objects.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..voc import Finding, Record
-from ..voc_files import Unusable, clip_box, decode_size
-from .listing import Folder, Job, Listing, read_text, split_name
+from ..voc_files import Unusable, clip_box, decode_size, read_text
+from .listing import Folder, Job, Listing, split_name
 
 _LISTS = {'train', 'val', 'valid', 'test'}  # of images, one path a line
 _SLACK = 1e-3  # what rounding may add to a share
+_LARGEST_YAML = 2**20  # bytes; reading a megabyte of YAML takes a minute
+_LONGEST_PATH = 4096  # characters of a line that names an image
 _Settings: TypeAlias = tuple[Path, dict[str, Any]]  # a YAML file and its content
 
 
@@ -46,20 +49,34 @@ def list_yolo(folder: Folder) -> Listing:
 # --- data.yaml, names, lists -------------------------------------------------------------------
 
 
+def _text(path: Path, *largest: int) -> str:
+    try:
+        return read_text(path, *largest)
+    except Unusable as problem:
+        raise ValueError(f'{path} {problem}') from None
+
+
 def _settings(folder: Folder) -> _Settings | None:
     """The YAML file that names classes, the one closest to the root."""
     # MMEngine's own way to load YAML would run code that a stranger put into it.
     from mmengine.fileio.handlers.yaml_handler import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Merges of merges grow without bound, and no list of classes needs one."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            for key, _ in node.value:
+                if key.tag == 'tag:yaml.org,2002:merge':
+                    raise yaml.constructor.ConstructorError(problem_mark=key.start_mark)
+
     for path in sorted(folder.ending('.yaml', '.yml'), key=lambda path: len(path.parts)):
+        text = _text(path, _LARGEST_YAML)
         try:
-            content = yaml.load(read_text(path), Loader=yaml.SafeLoader)
-        except Unusable as problem:
-            raise ValueError(f'{path} {problem}') from None
+            content = yaml.load(text, Loader=Loader)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             mark = getattr(error, 'problem_mark', None)
             line = f':{mark.line + 1}' if mark else ''
-            raise ValueError(f'{path}{line}: is no valid YAML') from None
+            raise ValueError(f'{path}{line}: is no valid YAML, or merges (<<)') from None
         if isinstance(content, dict) and 'names' in content:
             return path, content
     return None
@@ -72,10 +89,7 @@ def _class_names(folder: Folder, settings: _Settings | None) -> tuple[tuple[str,
     named = [path for path in folder.ending('.names') if path.suffix == '.names']
     named += [path for path in folder.ending('.txt') if path.name in ('classes.txt', 'labels.txt')]
     for path in sorted(named, key=lambda path: len(path.parts)):
-        try:
-            names = [line.strip() for line in read_text(path).rstrip().splitlines()]
-        except Unusable as problem:
-            raise ValueError(f'{path} {problem}') from None
+        names = [line.strip() for line in _text(path).rstrip().splitlines()]
         return _checked(path, names), path
     raise ValueError(
         f'{folder.root} does not name its classes: write them into {folder.root / "classes.txt"}, '
@@ -94,7 +108,7 @@ def _yaml_names(path: Path, names: object) -> tuple[str, ...]:
 
 
 def _checked(path: Path, names: list[str]) -> tuple[str, ...]:
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if not names or not all(names) or twice:
         what = f'{twice[0]!r:.40} twice' if twice and all(names) else 'an empty name or none'
         raise ValueError(f'{path}: class names must differ, got {what}')
@@ -140,21 +154,26 @@ def _place(folder: Folder, yaml: Path, content: dict, entry: str) -> Path | None
     parts = [part for part in entry.replace('\\', '/').split('/') if part not in ('', '.', '..')]
     for start in (yaml.parent / base, yaml.parent, folder.root):
         place = start.joinpath(*parts)
-        if folder.root in place.parents and '..' not in place.parts and place.exists():
-            return place
+        try:
+            if folder.root in place.parents and '..' not in place.parts and place.exists():
+                return place
+        except (OSError, ValueError):  # no name that a file can have
+            continue
     return None
 
 
 def _names_images(path: Path) -> bool:
-    lines = read_text(path).split()
+    lines = _text(path).split()
     return bool(lines) and '.' in lines[0]
 
 
 def _read_list(listing: Listing, folder: Folder, path: Path, known: set[Path]) -> list[Path]:
     members = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         parts = [
-            part for part in line.strip().replace('\\', '/').split('/') if part not in ('', '.')
+            part
+            for part in line[:_LONGEST_PATH].strip().replace('\\', '/').split('/')
+            if part not in ('', '.')
         ]
         # From the whole path, which may be that of another machine, to the name alone.
         for start in range(len(parts)):
