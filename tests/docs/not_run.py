@@ -67,7 +67,7 @@ SIGNS = re.compile(
 EVALUATION = 'tests/docs/test_evaluation.py'
 #: Commands that have such a sign, or that are no tool's, and what runs them all the same.
 RUN_BY = {
-    'srun --nodes=2': 'tests/docs/test_distributed.py',
+    'srun --nodes=2': 'tests/docs/test_slurm_line.py',
     'python tools/dataset_converters/voc_to_coco.py data/VOCdevkit/': EVALUATION,
     'python tools/dataset_converters/split_coco_val2014.py data/coco/annotations': EVALUATION,
     'python tools/check_data.py data/': EVALUATION,
