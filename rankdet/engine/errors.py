@@ -182,5 +182,9 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _with_remedy(line: str, error: BaseException) -> str:
-    remedy = getattr(error, 'remedy', '')
+    # torch may raise that a data worker was lost while an error is on its way here.
+    last: BaseException | None = error
+    while last and not hasattr(last, 'remedy'):
+        last = last.__context__
+    remedy = getattr(last, 'remedy', '')
     return f'{line}; {remedy}' if remedy else line

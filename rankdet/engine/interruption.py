@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -79,7 +81,8 @@ class Interruption(Hook):
         if self.received and not isinstance(error, Interrupted):
             stop = Interrupted(self.received)  # what broke, broke because others were ended, too
         if self.started:
-            stop.remedy = self._remedy(isinstance(stop, Interrupted))
+            with _data_workers_may_end():
+                stop.remedy = self._remedy(isinstance(stop, Interrupted))
         if stop is not error:
             raise stop from error
 
@@ -88,3 +91,19 @@ class Interruption(Hook):
         if checkpoint is None:
             return 'no checkpoint was saved yet' if always else ''
         return f'continue with --resume (from {checkpoint})'
+
+
+@contextmanager
+def _data_workers_may_end() -> Iterator[None]:
+    """Keep torch from raising, in between, that a data worker was lost.
+
+    What a lost worker sent breaks off, and that ends the run, before the kernel reports its death.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals go to that one
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)

@@ -8,7 +8,9 @@ from traceback import format_exc
 
 import pytest
 
+from rankdet.engine import interruption
 from rankdet.engine.errors import Interrupted, UserError, explain, one_line_errors
+from rankdet.engine.interruption import Interruption
 from tests.tools import cli
 
 WORKER = """Caught FileNotFoundError in DataLoader worker process 0.
@@ -140,6 +142,36 @@ def test_a_worker_that_dies_while_it_is_heard():
     with pytest.raises(ConnectionError) as error:
         exec(calling, dict(failing=failing))
     assert explain(error.value).startswith('data worker was lost (ConnectionResetError); usually')
+
+
+@pytest.mark.parametrize('late', [False, True])
+def test_a_worker_whose_death_is_reported_late(late, monkeypatch, capsys):
+    """What it sent breaks off first; torch raises the rest while that error is on its way out."""
+
+    def report(*_):
+        raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+
+    def checkpoint(work_dir):
+        signal.raise_signal(signal.SIGCHLD)
+        return 'epoch_1.pth'
+
+    monkeypatch.setattr(interruption, 'latest_checkpoint', checkpoint)
+    before = signal.signal(signal.SIGCHLD, report)
+    try:
+        with pytest.raises(SystemExit), one_line_errors():
+            try:
+                with Interruption('run') as hook:
+                    hook.before_train_iter()
+                    raise UserError('broken off')
+            finally:
+                if late:
+                    signal.raise_signal(signal.SIGCHLD)
+    finally:
+        assert signal.signal(signal.SIGCHLD, before) is report
+    what = 'data worker 7 was lost' if late else 'broken off'
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'error: {what}')
+    assert line.endswith('; continue with --resume (from epoch_1.pth)')
 
 
 @pytest.mark.parametrize('rank, text', [('0', 'ended by SIGTERM; go on\n'), ('1', '')])
