@@ -33,6 +33,7 @@ from .config_limits import (
 )
 from .documents import read_json
 from .limits import Refused
+from .python_text import parse
 
 _LARGEST_FILE = 10**6  # bytes, with its bases
 _MOST_FILES = 64
@@ -130,10 +131,9 @@ class _Reader:
         self.open.append(path)
         try:
             content = path.read_bytes()
-            tree = ast.parse(content)
-        except (SyntaxError, ValueError, MemoryError) as error:
-            reason = str(error) or 'it nests too deep'  # the parser's MemoryError says nothing
-            raise Refused(f'config {path} is no Python ({reason})') from None
+            tree = parse(content)
+        except Refused as error:
+            raise Refused(f'config {path} {error}') from None
         found = _File(self, path, content).values(tree)
         self.open.pop()
         return found

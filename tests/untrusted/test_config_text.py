@@ -125,7 +125,9 @@ def test_a_base_beside_the_folder_of_a_run(write):
         ('a = (', 'is no Python'),
         ('a = ' + '(' * 5000 + ')' * 5000, 'is no Python|nests too deep'),
         ('a = ' + '-' * 50_000 + '1', r'is no Python \(.+\)|nests too deep'),
+        ('a = ' + '1+' * 400_000 + '1', 'is no Python|nests too deep'),
         ('a = "\0"', 'is no Python'),
+        ("a = f'" + '{1}' * 10_001 + "'", 'f-strings and more than 10000 braces'),
         ('#' * 1_000_001, 'more than 1000000 bytes'),
         ('a = [0] * 100\n' + 'a = [a] * 100\n' * 30, 'holds more than 200000 values'),
     ],
@@ -162,9 +164,9 @@ SHOWN = f"a = {{'x' * 100_000: [{'1, ' * 1000}]}}\n"
 REFUSED = r'^error: config .*config\.py (holds more than 200000 values|nests too deep)'
 NOT_RUN = rf'# a/config\.py:2: |{REFUSED}'
 BOMBS = {
-    'a joined string': (LONG + "b = f'" + '{a}' * 20_000 + "'", NOT_RUN),
-    'joined strings in a string': (LONG + 'b = f"' + "{f'{a}'}" * 20_000 + '"', NOT_RUN),
-    'joined strings in a list': (LONG + 'b = [' + "f'{a}'," * 100_000 + ']', NOT_RUN),
+    'a joined string': (LONG + "b = f'" + '{a}' * 9_000 + "'", NOT_RUN),
+    'joined strings in a string': (LONG + 'b = f"' + "{f'{a}'}" * 4_500 + '"', NOT_RUN),
+    'joined strings in a list': (LONG + 'b = [' + "f'{a}'," * 9_000 + ']', NOT_RUN),
     'repeated strings in a list': ('a = 1\nb = [' + "'x'*100000," * 70_000 + ']', NOT_RUN),
     'a spread list': (MANY + 'b = [' + '*a,' * 200_000 + ']', NOT_RUN),
     'a spread tuple': (MANY + 'b = (' + '*a,' * 200_000 + ')', NOT_RUN),
