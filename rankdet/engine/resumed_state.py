@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from rankdet.untrusted import Refused
 
 from .errors import UserError
 
+_MOMENTS = {'momentum_buffer', 'exp_avg', 'exp_avg_sq', 'square_avg', 'sum'}  # like the parameter
 _BEST = 'best_ckpt'  # and best_ckpt_<metric>
 
 
@@ -52,6 +54,7 @@ def name_what_does_not_fit(runner: Runner, path: str) -> None:
     def resume(*args: Any, **kwargs: Any) -> None:
         try:
             original(*args, **kwargs)
+            _check_moments(runner)
         except (UserError, Refused):
             raise
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -63,3 +66,15 @@ def name_what_does_not_fit(runner: Runner, path: str) -> None:
             ) from error
 
     runner.resume = resume  # type: ignore[method-assign]
+
+
+def _check_moments(runner: Runner) -> None:
+    """torch takes over any shapes, and fails in the first step."""
+    wrappers = runner.optim_wrapper
+    for wrapper in wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]:
+        for parameter, state in wrapper.optimizer.state.items():
+            for name in _MOMENTS & state.keys():
+                shape, wanted = getattr(state[name], 'shape', None), parameter.shape
+                if state[name] is not None and shape != wanted:
+                    what = f'a {type(state[name]).__name__}' if shape is None else tuple(shape)
+                    raise ValueError(f'{name} of a parameter of {tuple(wanted)} is {what}')
