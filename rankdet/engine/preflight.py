@@ -23,6 +23,8 @@ from rankdet.untrusted import Refused, coco_bytes
 from .errors import UserError
 from .weights_only import RUN_CODE, only_weights, runs_code
 
+# Sets of digits that configs of ours train on, and the options that make them.
+_DIGITS = {'digits': (), 'digits-128': ('--train', 4000, '--val', 300, '--size', 128)}
 _LONGEST_CATEGORIES = 2**24  # bytes; LVIS, with 1,203 described classes, needs less than a tenth
 
 
@@ -282,8 +284,9 @@ def _class_counts(node: Any, path: str = 'model') -> Iterator[tuple[str, int]]:
 
 
 def _remedy(root: str) -> str:
-    if 'digits' in root:
-        return f'make it with: {tool_line("make_digits", "--out", root)}'
+    options = _DIGITS.get(osp.basename(osp.normpath(root)))
+    if options is not None:
+        return f'make it with: {tool_line("make_digits", "--out", root, *options)}'
     return 'put the data there, or say where it is with --cfg-options or in the config'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -57,6 +57,25 @@ class GroundTruth:
     def objects_per_class(self) -> np.ndarray:
         """``(K,)`` number of objects that count, crowds left out."""
         return np.bincount(self.label[~self.crowd], minlength=len(self.class_ids))
+
+    def on_images(self, ids: Collection) -> GroundTruth:
+        """The part of it on the images of these ids; classes keep their labels."""
+        kept = [index for index, id in enumerate(self.image_ids) if id in ids]
+        number = np.full(len(self.image_ids), -1)
+        number[kept] = range(len(kept))
+        image = number[self.image]
+        inside = image >= 0
+        return replace(
+            self,
+            image_ids=tuple(self.image_ids[index] for index in kept),
+            file_names=tuple(self.file_names[index] for index in kept),
+            image=image[inside],
+            label=self.label[inside],
+            boxes=self.boxes[inside],
+            areas=self.areas[inside],
+            crowd=self.crowd[inside],
+            difficult=self.difficult[inside],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
 from rankdet.analysis.figures.densities import split_scores
 from rankdet.analysis.figures.examples import annotated_batches, examples
+from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import load_model
-from rankdet.analysis.figures.scatter import score_pairs
+from rankdet.analysis.figures.scatter import _Draw, score_pairs
 from rankdet.engine.errors import UserError
 from tests.engine import tiny
 from tests.engine.tiny import digits  # noqa: F401
@@ -162,6 +163,56 @@ def test_scatter_keeps_some_of_the_points(runs):
     assert kept['count'] == len(negatives) and len(kept['iou']) == 30
     assert all([iou, score] in negatives for iou, score in zip(kept['iou'], kept['score']))
     assert len(figures.draw_scatter(data).axes) == 2
+
+
+def test_every_point_has_the_same_chance():
+    rows = np.arange(420)[:, None].repeat(2, 1).astype(float)
+    times = np.zeros(420)
+    for seed in range(500):
+        draw = _Draw(40, (seed, 0))
+        for part in np.split(rows, [1, 11, 11, 60, 400]):  # as batches come
+            draw.add(part)
+        kept = draw.rows[:, 0].astype(int)
+        assert draw.count == 420 and len(set(kept)) == 40
+        times[kept] += 1
+    # Of 500 draws each row is in 40 / 420, give or take a binomial's 6.6.
+    expected = 500 * 40 / 420
+    for part in np.split(times, [1, 11, 60, 400]):
+        assert abs(part.mean() - expected) < 4 * 6.6 / np.sqrt(len(part))
+    assert 5.5 < times.std() < 7.7
+
+
+def test_a_part_of_a_data_set_is_measured_on_its_images(digits, tmp_path):  # noqa: F811
+    """Images that were not tested have not been missed."""
+    run = figures.open_runs(
+        [untrained(tmp_path / 'a', digits, val_dataloader__dataset__indices=[2, 0])]
+    )
+    truth, found = predict(run[0])
+    content = json.loads((digits / 'annotations/instances_val.json').read_text())
+    ids = sorted(image['id'] for image in content['images'])
+    assert truth.image_ids == (ids[0], ids[2])
+    objects = sorted(
+        (one['image_id'], one['category_id'], *one['bbox'])
+        for one in content['annotations']
+        if one['image_id'] in truth.image_ids
+    )
+    assert objects == sorted(
+        (truth.image_ids[image], truth.class_ids[label], *box)
+        for image, label, box in zip(truth.image, truth.label, truth.boxes.tolist())
+    )
+    assert set(found.image) == {0, 1}
+
+
+def test_a_part_without_objects(digits, tmp_path):  # noqa: F811
+    data = shutil.copytree(digits, tmp_path / 'data')
+    path = data / 'annotations/instances_val.json'
+    content = json.loads(path.read_text())
+    first = min(image['id'] for image in content['images'])
+    content['annotations'] = [one for one in content['annotations'] if one['image_id'] != first]
+    path.write_text(json.dumps(content))
+    run = figures.open_runs([untrained(tmp_path / 'a', data, val_dataloader__dataset__indices=1)])
+    with pytest.raises(ValueError, match='no annotations of the 1 images that are tested'):
+        predict(run[0])
 
 
 def test_loss_cost_of_two_losses(runs):

@@ -9,9 +9,11 @@ import torch
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
+from rankdet.analysis.learning import SCENES
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import (
+    _DIGITS,
     check_checkpoint,
     check_data,
     coco_categories,
@@ -55,6 +57,25 @@ def test_every_head_is_checked_but_an_rpn(coco):
     check_data(whole(data, rpn_head=rpn, bbox_head=heads[:1]), ('train',))
     with pytest.raises(UserError, match=r'pass --cfg-options model\.bbox_head\.1\.num_classes=2'):
         check_data(whole(data, rpn_head=rpn, bbox_head=heads), ('train',))
+
+
+@pytest.mark.parametrize(
+    'root, remedy',
+    [
+        ('data/digits/', r'make_digits\S* --out data/digits/$'),
+        ('x/digits-128', r'make_digits\S* --out x/digits-128 --train 4000 --val 300 --size 128$'),
+        ('my_digits', 'put the data there'),  # somebody's own
+    ],
+)
+def test_data_that_can_be_made(root, remedy):
+    with pytest.raises(UserError, match=f'{root} does not exist; .*{remedy}'):
+        check_data(whole(dict(INNER, data_root=root)), ('train',))
+
+
+def test_the_line_makes_the_data_of_the_learning_table():
+    words = iter(map(str, _DIGITS['digits-128']))
+    names = {'--train': 'num_train', '--val': 'num_val', '--size': 'size'}
+    assert {names[word]: int(next(words)) for word in words} == SCENES
 
 
 def test_files_elsewhere_are_left_alone():

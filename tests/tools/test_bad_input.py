@@ -29,7 +29,7 @@ def assert_refused(done, *words, folder=None):
     [
         # the data
         ([f'{TRAIN}.data_root=nowhere/'], ['train_dataloader', 'nowhere/', 'does not exist']),
-        ([f'{TRAIN}.data_root=my-digits/'], ['my-digits/', 'rankdet make_digits --out']),
+        ([f'{TRAIN}.data_root=my/digits/'], ['my/digits/', 'rankdet make_digits --out my/digits/']),
         ([f'{TRAIN}.ann_file=annotations/none.json'], ['annotations/none.json', 'does not exist']),
         ([f'{TRAIN}.data_prefix.img=pictures/'], ['pictures/', 'does not exist']),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 
 from rankdet.analysis.figures.runs import Run, annotation_file, evaluated
@@ -28,6 +29,10 @@ def predict(run: Run, checkpoint: Path | None = None) -> tuple[GroundTruth, Dete
     cfg.test_dataloader = cfg[f'{mode}_dataloader']
     cfg.test_dataloader.num_workers = 0
     cfg.test_dataloader.persistent_workers = False
+    images = DATASETS.build(cfg.test_dataloader.dataset)  # of a part, as by `indices`, only these
+    objects = objects.on_images({images.get_data_info(n)['img_id'] for n in range(len(images))})
+    if not len(objects):
+        raise ValueError(f'{truth} has no annotations of the {len(images)} images that are tested')
     cfg.test_cfg = ConfigDict(type='TestLoop')
     cfg.log_level = 'ERROR'
     with tempfile.TemporaryDirectory() as folder:

@@ -53,20 +53,40 @@ def scatter(
     check_device(device)
     found = []
     for label, group in by_label(runs).items():
-        parts: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        draws = {kind: _Draw(points, (seed, number)) for number, kind in enumerate(KINDS)}
+        positives = []
         for part in examples(group[0], images=images, device=device):
             for kind, pairs in score_pairs(part).items():
-                parts[kind].append(pairs)
-        draw = np.random.default_rng(seed)
-        panel: dict[str, Any] = dict(label=label)
-        for kind, arrays in parts.items():
-            pairs = np.concatenate(arrays)
-            kept = draw.permutation(len(pairs))[:points]
-            panel[kind] = dict(count=len(pairs), iou=pairs[kept, 0], score=pairs[kept, 1])
-            if kind == 'positive':
-                panel['rho'] = rank_correlation(pairs[:, 1], pairs[:, 0])
+                draws[kind].add(pairs)
+                if kind == 'positive':
+                    positives.append(pairs)
+        pairs = np.concatenate(positives)
+        panel: dict[str, Any] = dict(label=label, rho=rank_correlation(pairs[:, 1], pairs[:, 0]))
+        for kind, draw in draws.items():
+            panel[kind] = dict(count=draw.count, iou=draw.rows[:, 0], score=draw.rows[:, 1])
         found.append(panel)
     return dict(figure='scatter', panels=found)
+
+
+class _Draw:
+    """At most ``most`` of the rows that are added, all with the same chance.
+
+    Of all anchors of a large data set there are more than memory holds.
+    """
+
+    def __init__(self, most: int, seed: tuple[int, int]) -> None:
+        self.most, self.random = most, np.random.default_rng(seed)
+        self.count = 0
+        self.rows: np.ndarray = np.empty((0, 2))
+        self.keys: np.ndarray = np.empty(0)
+
+    def add(self, rows: np.ndarray) -> None:
+        self.count += len(rows)
+        self.rows = np.concatenate([self.rows, rows])
+        self.keys = np.concatenate([self.keys, self.random.random(len(rows))])
+        if len(self.keys) > self.most:
+            kept = np.argpartition(self.keys, self.most)[: self.most]
+            self.rows, self.keys = self.rows[kept], self.keys[kept]
 
 
 def score_pairs(part: Examples) -> dict[str, np.ndarray]:
