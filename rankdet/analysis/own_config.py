@@ -71,7 +71,8 @@ train_dataloader = dict(
             metainfo=metainfo,
             ann_file=train_file,
             data_prefix=dict(img=images),
-            filter_cfg=dict(filter_empty_gt=True, min_size=1),
+            # Images without objects are background to learn from.
+            filter_cfg=dict(filter_empty_gt=False, min_size=1),
             pipeline=train_pipeline,
         ),
     ),

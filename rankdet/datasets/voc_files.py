@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from rankdet.untrusted import Refused, check_pixels, limit, read_xml
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, suffix included
+_FLAG = re.compile(r'\s+(?:-1|0|1)$')
 _LARGEST_TEXT = 2**26  # bytes; nobody wrote such a list of names or boxes by hand
 
 
@@ -31,12 +34,18 @@ def read_text(path: Path, largest: int = _LARGEST_TEXT) -> str:
 
 
 def read_list(path: Path) -> list[str]:
-    """Names in a list of ``ImageSets/Main``, in its order."""
+    """Names in a list of ``ImageSets/Main``, in its order.
+
+    The lists of a class have a flag, -1, 0 or 1, behind each name. Names may have spaces.
+    """
     try:
         lines = read_text(path).splitlines()
     except Unusable as problem:
         raise Unusable(f'is no list of names: it {problem}') from None
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
+    bare = [_FLAG.sub('', name) for name in names]
+    if all(map(operator.ne, bare, names)):
+        names = bare
     if long := [name for name in names if len(name.encode()) > _LONGEST_NAME]:
         raise Unusable(
             f'is no list of names: {long[0]!r:.40}... is longer than a file may be called'

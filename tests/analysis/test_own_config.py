@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import rankdet.plugin  # noqa: F401, before any import of MMDetection
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -42,6 +42,8 @@ def test_what_the_data_decides(tmp_path, data):
     cfg = load(tmp_path, data)
     assert cfg.model.bbox_head.num_classes == 2 and tuple(cfg.metainfo.classes) == ('cat', 'dog')
     check_data(cfg, ('train', 'val', 'test'))
+    register_all_modules(init_default_scope=True)
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == data.counts['train']['images'] == 3
     train, test = cfg.train_dataloader.dataset.dataset, cfg.test_dataloader.dataset
     assert train.ann_file == str(data.annotations('train')) and train.data_prefix.img == data.images
     assert test.ann_file == cfg.test_evaluator.ann_file == str(data.annotations('val'))
@@ -111,11 +113,14 @@ def test_every_choice_trains(tmp_path, data, monkeypatch, detector, loss, backbo
     boxes = torch.tensor([[10.0, 20, 40, 60], [50, 0, 100, 80]])
     sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1]))
     sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=torch.tensor([]).long())
-    losses = model.loss(torch.randn(2, 3, 96, 128), [sample, sample.clone()])
-    terms = [term for v in losses.values() for term in (v if isinstance(v, list) else [v])]
-    total = sum(term for term in terms if term.requires_grad)
-    total.backward()
-    assert torch.isfinite(total) and total > 0
+    empty = sample.clone()
+    empty.gt_instances = sample.gt_instances[:0]
+    for batch in ([empty, empty], [sample, empty]):
+        losses = model.loss(torch.randn(2, 3, 96, 128), batch)
+        terms = [term for v in losses.values() for term in (v if isinstance(v, list) else [v])]
+        total = sum(term for term in terms if term.requires_grad)
+        total.backward()
+        assert torch.isfinite(total) and total >= (0 if batch[0] is empty else 1e-6)
     norms = [
         p.grad.norm() for n, p in model.named_parameters() if p.grad is not None and 'cls' in n
     ]

@@ -497,6 +497,13 @@ def test_yaml_that_would_grow(tmp_path):
         convert_own(tmp_path / 'data')
 
 
+@pytest.mark.parametrize('text', ['[no, 010]', '{0: no, 1: 010}', '\n- no\n- "010"', "['no', 010]"])
+def test_names_are_read_as_they_are_written(tmp_path, text):
+    """YAML would have False and 8."""
+    trees.yolo_ultralytics(tmp_path / 'data', names=f'names: {text}\n')
+    assert convert_own(tmp_path / 'data').classes == ['no', '010']
+
+
 def test_many_names_are_looked_through_once(tmp_path):
     """Comparing each with each would take an hour."""
     trees.yolo_darknet(tmp_path / 'data')

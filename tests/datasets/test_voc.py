@@ -367,6 +367,25 @@ def test_the_image_tells_its_size(tree):
     assert coco['images'][0]['width'] == 100
 
 
+@pytest.mark.parametrize(
+    'lines, images',
+    [
+        (['IMG (1)', 'at 5 1', 'a'], ['IMG (1)', 'at 5 1', 'a']),
+        (['IMG (1)  1', 'at 5 1 -1', 'a 0'], ['IMG (1)', 'at 5 1', 'a']),  # of a class
+        (['a\t-1'], ['a']),
+    ],
+)
+def test_names_in_a_split_may_have_spaces(tree, lines, images):
+    for name in images:
+        tree.add(name, voc_object())
+    tree.split('train', *lines)
+    coco, found = tree.convert(split='train')
+    assert not found
+    assert [image['file_name'] for image in coco['images']] == [
+        f'JPEGImages/{name}.jpg' for name in images
+    ]
+
+
 def test_names_in_a_split_cannot_leave_the_folder(tree):
     tree.add('a', voc_object())
     tree.split('train', 'a', '../secret', '..', 'b\\c', 'a', 'gone')

@@ -78,7 +78,8 @@ def _settings(folder: Folder) -> _Settings | None:
             line = f':{mark.line + 1}' if mark else ''
             raise ValueError(f'{path}{line}: is no valid YAML, or merges (<<)') from None
         if isinstance(content, dict) and 'names' in content:
-            return path, content
+            # As they are written: to YAML `no` is false, and 010 is eight.
+            return path, content | dict(names=yaml.load(text, Loader=yaml.BaseLoader)['names'])
     return None
 
 
@@ -99,12 +100,12 @@ def _class_names(folder: Folder, settings: _Settings | None) -> tuple[tuple[str,
 
 def _yaml_names(path: Path, names: object) -> tuple[str, ...]:
     if isinstance(names, dict):
-        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+        if sorted(names) != sorted(map(str, range(len(names)))):
             raise ValueError(f'{path}: names must be numbered 0 to {len(names) - 1}')
         names = [names[key] for key in sorted(names, key=int)]
-    if not isinstance(names, list) or not all(isinstance(n, (str, int, float)) for n in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f'{path}: names must be a list of names')
-    return _checked(path, [str(name).strip() for name in names])
+    return _checked(path, [name.strip() for name in names])
 
 
 def _checked(path: Path, names: list[str]) -> tuple[str, ...]:
