@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import rankdet.plugin  # noqa: F401
+from rankdet.analysis.robustness import deepfool as attacks
 from rankdet.analysis.robustness import run as module
 from rankdet.analysis.robustness.adversarial_patch import PatchOptions
 from rankdet.analysis.robustness.deepfool import DeepFoolOptions
@@ -242,26 +243,97 @@ def test_the_table_has_the_columns_of_the_paper(tmp_path):
         robustness_table(rows(), 'html')
 
 
-def test_deepfool_also_over_the_same_objects(toys, tmp_path):
-    """Blind to red, the second detector calls fewer objects rightly."""
+@pytest.fixture
+def both(toys, tmp_path):
+    """The second detector, blind to red, calls fewer objects rightly."""
     config, checkpoint = toys
     content = torch.load(checkpoint)
     content['state_dict']['bbox_head.retina_cls.bias'][2] -= 9
     torch.save(content, tmp_path / 'blind.pth')
-    detectors = find_detectors(
-        [str(config), str(checkpoint), str(config), str(tmp_path / 'blind.pth')]
-    )
-    rows = measure_robustness(detectors, options(columns=['deepfool']), tmp_path)
+    return find_detectors([str(config), str(checkpoint), str(config), str(tmp_path / 'blind.pth')])
+
+
+def norms_file(folder):
+    """The only one."""
+    (path,) = folder.glob('deepfool*.jsonl')
+    return path
+
+
+def test_deepfool_also_over_the_same_objects(both, tmp_path):
+    rows = measure_robustness(both, options(columns=['deepfool']), tmp_path)
     one, two = (row['cells']['deepfool'] for row in rows)
     assert one['common'] == two['common'] == two['fooled'] < one['fooled']
     assert two['common_L2'] == pytest.approx(two['L2'])
-    lines = (tmp_path / rows[0]['name'] / 'deepfool.jsonl').read_text().splitlines()[1:]
+    lines = norms_file(tmp_path / rows[0]['name']).read_text().splitlines()[1:]
     norms = [o['l2'] for line in map(json.loads, lines) for o in line['objects'] if o['label'] != 2]
     assert one['common_L2'] == pytest.approx(sum(norms) / len(norms)) != pytest.approx(one['L2'])
     text = robustness_table(rows)
     assert f'The same over the {len(norms)} objects that all detectors lose: toy-toy ' in text
     one.update(fooled=0, withstood=0)
     assert 'toy-toy: no object to attack, 0 called wrong before' in robustness_table(rows)
+
+
+def interrupted(monkeypatch, detectors, chosen, folder):
+    """A run that ends after the first image of DeepFool."""
+    attack, images = attacks.attack_image, []
+
+    def once(*args, **kwargs):
+        if images:
+            raise KeyboardInterrupt
+        images.append(attack(*args, **kwargs))
+        return images[0]
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(attacks, 'attack_image', once)
+        measure_robustness(detectors, chosen, folder)
+
+
+def test_the_same_objects_are_those_of_these_options(both, tmp_path, monkeypatch):
+    """Another attack on the first detector was interrupted in between; it can go on, too."""
+    first = options(columns=['deepfool'])
+    other = options(columns=['deepfool'], deepfool=DeepFoolOptions(overshoot=0.5))
+    expected = measure_robustness(both, first, tmp_path / 'out')
+    interrupted(monkeypatch, both, other, tmp_path / 'out')
+    assert measure_robustness(both, first, tmp_path / 'out') == expected
+    whole = values(measure_robustness(both, other, tmp_path / 'whole'))
+    assert values(measure_robustness(both, other, tmp_path / 'out')) == whole
+
+
+def test_without_the_norms_the_same_objects_are_left_out(both, tmp_path, measured, capsys):
+    chosen = options(columns=['deepfool'])
+    expected = measure_robustness(both, chosen, tmp_path)
+    file = norms_file(tmp_path / 'toy-blind')
+    for text in (file.read_text()[:-9], None):
+        file.unlink() if text is None else file.write_text(text)
+        capsys.readouterr()
+        rows = measure_robustness(both, chosen, tmp_path)
+        assert values(rows) == values(expected) and len(measured) == 2
+        assert not any('common' in row['cells']['deepfool'] for row in rows)
+        assert 'all detectors lose' not in robustness_table(rows)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('DeepFool is not compared over the same objects: ')
+        assert str(file) in line
+
+
+def test_norms_from_before_they_were_named_by_their_key(both, tmp_path, measured, monkeypatch):
+    """They count for the same options, and no others replace them."""
+    chosen = options(columns=['deepfool'])
+    expected = measure_robustness(both, chosen, tmp_path / 'new')
+    interrupted(monkeypatch, both, chosen, tmp_path / 'out')
+    interrupted_at = norms_file(tmp_path / 'out/toy-toy')
+    old = interrupted_at.rename(interrupted_at.with_name('deepfool.jsonl'))
+    begun = old.read_text()
+    rows = measure_robustness(both, chosen, tmp_path / 'out')
+    assert norms_file(old.parent) == old and old.read_text().startswith(begun)
+    assert values(rows) == values(expected)
+    measured.clear()
+    other = options(columns=['deepfool'], deepfool=DeepFoolOptions(max_iter=9))
+    measure_robustness(both, other, tmp_path / 'out')
+    assert measured and len(list(old.parent.glob('deepfool*.jsonl'))) == 2
+    again = measure_robustness(both, chosen, tmp_path / 'out')
+    names = ('common_L2', 'common')
+    norms = [[row[0]['cells']['deepfool'][name] for name in names] for row in (again, expected)]
+    assert norms[0] == norms[1]
 
 
 # --- mistakes ------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def deepfool(
     Returns:
         See :func:`summary`.
     """
-    records = _read(file, key)
+    records = read_records(file, key)
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = [json.dumps(dict(key=key)), *map(json.dumps, records)]
     part = file.with_name(f'.{file.name}.part')
@@ -237,33 +237,31 @@ def summary(records: Sequence[dict]) -> dict[str, float]:
     )
 
 
-def common_means(files: Sequence[Path]) -> tuple[list[float], int]:
+def common_means(attacks: Sequence[Sequence[dict]]) -> tuple[list[float], int]:
     """Mean norms over the same objects: those whose prediction changed under every detector.
 
     Args:
-        files: what :func:`deepfool` left of each detector, on the same images.
+        attacks: the records of each detector, see :func:`read_records`, of the same images.
 
     Returns:
         The mean of each, NaN where there is no such object, and the number of objects.
     """
-    norms = []
-    for file in files:
-        _, *records = map(json.loads, file.read_text().splitlines())
-        norms.append(
-            {
-                (str(record['image']), one['object']): one['l2']
-                for record in records
-                for one in record['objects']
-                if one['changed']
-            }
-        )
+    norms = [
+        {
+            (str(record['image']), one['object']): one['l2']
+            for record in records
+            for one in record['objects']
+            if one['changed']
+        }
+        for records in attacks
+    ]
     common = sorted(set.intersection(*map(set, norms)))
     means = [sum(own[at] for at in common) / len(common) if common else math.nan for own in norms]
     return means, len(common)
 
 
-def _read(file: Path, key: str) -> list[dict]:
-    """The whole lines that an earlier run under this key has left."""
+def read_records(file: Path, key: str) -> list[dict]:
+    """What :func:`deepfool` has left under this key, image by image; none under another."""
     if not file.is_file():
         return []
     text = file.read_text()
