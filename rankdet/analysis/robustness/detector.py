@@ -22,7 +22,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
-from rankdet.engine.launch import load_config
+from rankdet.engine.launch import load_config, model_config
 from rankdet.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -148,10 +148,7 @@ def load_model(detector: Detector, device: str | None = None) -> BaseDetector:
     """
     cfg, path = detector.cfg, str(detector.checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    settings = deepcopy(cfg.model)
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(settings)
+    model = MODELS.build(model_config(cfg))
     classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))
     check_checkpoint(model, path, classes)
     model.load_state_dict(read_checkpoint(path)[0], strict=False)
