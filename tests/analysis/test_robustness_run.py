@@ -13,10 +13,11 @@ from rankdet.analysis.robustness import deepfool as attacks
 from rankdet.analysis.robustness import run as module
 from rankdet.analysis.robustness.adversarial_patch import PatchOptions
 from rankdet.analysis.robustness.deepfool import DeepFoolOptions
-from rankdet.analysis.robustness.detector import build_dataset, find_detectors, measure
+from rankdet.analysis.robustness.detector import build_dataset, find_detectors, measure, truth_of
 from rankdet.analysis.robustness.run import COLUMNS, RobustnessOptions, measure_robustness
 from rankdet.analysis.robustness.table import robustness_table, write_tables
 from rankdet.engine.errors import UserError
+from rankdet.evaluation import evaluate
 from tests.analysis import robustness_toy as toy
 
 PATCH = PatchOptions(steps=3, batch=2, size=4)
@@ -116,6 +117,32 @@ def test_difficult_objects_count_as_in_a_test(toys, tmp_path, difficult):
     cell, expected = row['cells']['original'], mmengine_says(detector, tmp_path)
     assert (cell['AP'], cell['AP50']) == (expected['det/AP'], expected['det/AP50'])
     assert (cell['AP50'] < 0.9) == bool(difficult) and cell['objects'] == 4
+
+
+def test_difficult_objects_of_voc_xml_are_no_crowds(tmp_path):
+    """A small box of higher score inside a large difficult object is wrong."""
+    from mmdet.datasets import XMLDataset
+
+    (tmp_path / 'Annotations').mkdir()
+    boxes = [('0', 11, 11, 51, 51), ('1', 101, 101, 301, 301)]
+    objects = ''.join(
+        f'<object><name>red</name><difficult>{difficult}</difficult><bndbox><xmin>{x1}</xmin>'
+        f'<ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>'
+        for difficult, x1, y1, x2, y2 in boxes
+    )
+    size = '<size><width>320</width><height>320</height></size>'
+    (tmp_path / 'Annotations/1.xml').write_text(f'<annotation>{size}{objects}</annotation>')
+    (tmp_path / 'test.txt').write_text('1\n')
+    dataset = XMLDataset(
+        data_root=str(tmp_path), data_prefix=dict(sub_data_root=''), ann_file='test.txt',
+        metainfo=dict(classes=('red',)), test_mode=True,
+    )  # fmt: skip
+    found = [
+        dict(image_id=0, category_id=0, bbox=box, score=score)
+        for box, score in (([10, 10, 40, 40], 0.5), ([150, 150, 20, 20], 0.9))
+    ]
+    values = evaluate(truth_of(dataset, ('red',)), found, bounds=False).summary()
+    assert values['AP50'] == pytest.approx(0.5)
 
 
 def test_what_a_test_depends_on_is_in_the_digest(detector, monkeypatch):
@@ -472,7 +499,7 @@ def test_a_pipeline_that_cannot_be_perturbed(detector):
 
 
 def test_ap_is_of_the_images_measured_alone(detector):
-    from rankdet.analysis.robustness.detector import first_images, load_model, truth_of
+    from rankdet.analysis.robustness.detector import first_images, load_model
 
     images = first_images(build_dataset(detector.cfg), 1)
     truth = truth_of(images, toy.CLASSES)
