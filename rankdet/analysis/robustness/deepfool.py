@@ -22,13 +22,14 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .detector import Images, objects_of
+from .detector import Images, annotations_of, objects_of
 from .object_scores import candidates, preprocess
 from .progress import TimeLeft
 
@@ -129,7 +130,11 @@ def _gradient(score: Tensor, image: Tensor) -> Tensor:
 
 
 def attack_image(
-    model: BaseDetector, image: Tensor, sample: DetDataSample, options: DeepFoolOptions
+    model: BaseDetector,
+    image: Tensor,
+    sample: DetDataSample,
+    options: DeepFoolOptions,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict:
     """Attack every object of an image.
 
@@ -138,6 +143,7 @@ def attack_image(
         image: ``(3, H, W)`` as the pipeline gives it.
         sample: its data sample.
         options: of DeepFool.
+        progress: called after each object with the number of those that are done.
 
     Returns:
         ``objects``: a dict for each object predicted rightly, with its number among the measured
@@ -147,30 +153,31 @@ def attack_image(
     image = image.float().to(next(model.parameters()).device)
     with torch.no_grad():
         clean, proposals = candidates(model, preprocess(model, [image], [sample]))
+
+    def scores(pixels: Tensor, rows: Tensor) -> Tensor:
+        batch = preprocess(model, [pixels], [sample])
+        return candidates(model, batch, proposals)[0][0].scores(rows)
+
     attacked, missed = [], 0
     for number, (box, label) in enumerate(zip(*objects_of(sample, image.device))):
         rows = clean[0].on(box, label)
-        if not len(rows) or int(clean[0].scores(rows).argmax()) != label:
-            missed += 1
-            continue
-
-        def scores(pixels: Tensor, rows: Tensor = rows) -> Tensor:
-            batch = preprocess(model, [pixels], [sample])
-            return candidates(model, batch, proposals)[0][0].scores(rows)
-
-        found = least_perturbation(scores, image, options)
-        l2 = float(found.pixels.norm())
-        attacked.append(
-            dict(
-                object=number,
-                l2=l2,
-                relative=l2 / float(image.norm()),
-                changed=found.changed,
-                iterations=found.iterations,
-                label=label,
-                becomes=found.label,
+        if len(rows) and int(clean[0].scores(rows).argmax()) == label:
+            found = least_perturbation(partial(scores, rows=rows), image, options)
+            l2 = float(found.pixels.norm())
+            attacked.append(
+                dict(
+                    object=number,
+                    l2=l2,
+                    relative=l2 / float(image.norm()),
+                    changed=found.changed,
+                    iterations=found.iterations,
+                    label=label,
+                    becomes=found.label,
+                )
             )
-        )
+        else:
+            missed += 1
+        progress(number + 1)
     return dict(objects=attacked, missed=missed)
 
 
@@ -199,18 +206,25 @@ def deepfool(
     part = file.with_name(f'.{file.name}.part')
     part.write_text('\n'.join(whole) + '\n')  # without what a kill cut short
     part.replace(file)
-    progress = TimeLeft('DeepFool', len(dataset), len(records))
+    instances = [one for _, own in annotations_of(dataset) for one in own]
+    objects = sum(not one.get('ignore_flag') for one in instances)
+    before = sum(len(record['objects']) + record['missed'] for record in records)
+    progress = TimeLeft('DeepFool, objects', objects, before)
+
+    def report(done: int) -> None:
+        progress(before + done, f'image {len(records) + 1}/{len(dataset)}')
+
     with file.open('a') as lines:
         for index in range(len(records), len(dataset)):
             data = dataset[index]
             sample = data['data_samples']
             record = dict(image=sample.img_id)
-            record |= attack_image(model, data['inputs'], sample, options)
+            record |= attack_image(model, data['inputs'], sample, options, report)
+            before += len(record['objects']) + record['missed']
             lines.write(json.dumps(record) + '\n')
             lines.flush()
             os.fsync(lines.fileno())
             records.append(record)
-            progress(index + 1)
     return summary(records)
 
 
