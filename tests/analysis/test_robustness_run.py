@@ -342,6 +342,42 @@ def test_without_the_norms_the_same_objects_are_left_out(both, tmp_path, measure
         assert str(file) in line
 
 
+def test_attacks_on_two_runs_of_one_config_are_kept(toys, tmp_path, monkeypatch):
+    """Their rows have one name, and so one folder."""
+    config, checkpoint = toys
+    for seed in (0, 1):
+        (tmp_path / f'x_seed{seed}').mkdir()
+        shutil.copy(config, tmp_path / f'x_seed{seed}')
+        content = torch.load(checkpoint)
+        content['state_dict']['bbox_head.retina_cls.bias'][2] -= seed
+        torch.save(content, tmp_path / f'x_seed{seed}/epoch_1.pth')
+    runs = [find_detectors([str(tmp_path / f'x_seed{seed}')]) for seed in (0, 1)]
+    chosen = options(columns=['adversarial', 'deepfool'])
+    first, second = (measure_robustness(run, chosen, tmp_path / 'out') for run in runs)
+    assert first[0]['name'] == second[0]['name'] and values(first) != values(second)
+    for module_name, name in (('adversarial_patch', 'objective'), ('deepfool', 'attack_image')):
+        place = f'rankdet.analysis.robustness.{module_name}.{name}'
+        monkeypatch.setattr(place, lambda *args: pytest.fail('attacked again'))
+    assert values(measure_robustness(runs[0], chosen, tmp_path / 'out')) == values(first)
+    assert values(measure_robustness(runs[1], chosen, tmp_path / 'out')) == values(second)
+
+
+def test_a_patch_from_before_it_had_a_folder_of_its_own(detector, tmp_path, monkeypatch):
+    chosen = options(columns=['adversarial'])
+    expected = measure_robustness([detector], chosen, tmp_path)
+    (folder,) = (tmp_path / 'toy').glob('adversarial-*')
+    for path in folder.iterdir():
+        path.rename(tmp_path / 'toy' / path.name)
+    folder.rmdir()
+    (tmp_path / 'toy/results.json').unlink()
+    step = 'rankdet.analysis.robustness.adversarial_patch.objective'
+    with monkeypatch.context() as patched:
+        patched.setattr(step, lambda *args: pytest.fail('the patch was made again'))
+        assert values(measure_robustness([detector], chosen, tmp_path)) == values(expected)
+    measure_robustness([detector], options(columns=['adversarial'], seed=1), tmp_path)
+    assert len(list((tmp_path / 'toy').rglob('adversarial_patch.png'))) == 2
+
+
 def test_norms_from_before_they_were_named_by_their_key(both, tmp_path, measured, monkeypatch):
     """They count for the same options, and no others replace them."""
     chosen = options(columns=['deepfool'])

@@ -23,7 +23,7 @@ from rankdet.datasets.perturbations import BlackPatch, GaussianNoise
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import dataset_classes, leaf_datasets
 
-from .adversarial_patch import PatchOptions, make_patch
+from .adversarial_patch import PatchOptions, holds_patch, make_patch
 from .deepfool import DeepFoolOptions, common_means, deepfool, read_records
 from .detector import (
     Detector,
@@ -115,9 +115,9 @@ def measure_robustness(
     Args:
         detectors: from :func:`.detector.find_detectors`.
         options: what to measure.
-        out_dir: gets a folder for each detector, with ``results.json``, the adversarial patch and
-            DeepFool's norms image by image. A result is used again only for the same weights,
-            model, images and options.
+        out_dir: gets a folder for each detector, with ``results.json``, adversarial patches and
+            DeepFool's norms image by image, those of other weights or options side by side. A
+            result is used again only for the same weights, model, images and options.
         command: that was called, kept with each result.
 
     Returns:
@@ -303,6 +303,13 @@ class _Task:
         settings = {k: v for k, v in self._perturbation('adversarial').items() if k != 'steps'}
         return _digest([self.detector.digest, annotations_of(self.train_images), settings])
 
+    @property
+    def _patch_folder(self) -> Path:
+        """Of the patch under the key of these options; earlier versions had one for all keys."""
+        key = self._patch_key()
+        known = holds_patch(self.folder, key)
+        return self.folder if known else self.folder / f'adversarial-{key[:12]}'
+
     def _measure(self, column: str, key: str) -> dict:
         loader, options = self.detector.cfg.test_dataloader, self.options
         if column == 'deepfool':
@@ -315,7 +322,7 @@ class _Task:
                 self.model,
                 self.train_images,
                 options.patch,
-                self.folder,
+                self._patch_folder,
                 self._patch_key(),
                 workers=workers,
             )
