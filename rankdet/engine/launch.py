@@ -78,6 +78,17 @@ def load_config(
     return cfg
 
 
+def model_config(cfg: Config) -> ConfigDict:
+    """A copy of the config of the model, to be built alone.
+
+    As in MMEngine's Runner, ``data_preprocessor`` of the config is that of a model without one.
+    """
+    model = deepcopy(cfg.model)
+    if cfg.get('data_preprocessor'):
+        model.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
+    return model
+
+
 def train(
     cfg: Config, *, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None
 ) -> Runner:

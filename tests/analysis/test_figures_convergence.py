@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
+from rankdet.analysis.figures import proposals
 from rankdet.analysis.figures.proposals import keep_samples, rpn_model
 from rankdet.analysis.figures.trainings import train_once, training_digest
 from rankdet.engine.errors import UserError
@@ -176,6 +178,15 @@ def test_the_rpn_has_the_anchors_of_the_detector(shared):
     rpn = rpn_model(model)
     assert rpn.rpn_head.anchor_generator == model.bbox_head.anchor_generator
     assert rpn.backbone == model.backbone and rpn.rpn_head.loss_bbox.loss_weight == 0
+
+
+def test_the_rpn_has_a_preprocessor_beside_the_model(shared, tmp_path, monkeypatch):
+    """MMEngine's Runner takes it for that of the model, in training; here for the samples, too."""
+    monkeypatch.setattr(proposals, 'train_once', lambda cfg, *_: tmp_path)
+    cfg = shared[0].settings(0)
+    preprocessor = cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    files = proposals.train_rpn(cfg, 1, print)
+    assert Config.fromfile(files['config']).model.data_preprocessor == preprocessor
 
 
 def test_mistakes(shared, digits, tmp_path):  # noqa: F811

@@ -224,6 +224,19 @@ def test_loss_cost_of_two_losses(runs):
     figures.draw_loss_cost(data)
 
 
+def test_a_preprocessor_beside_the_model(runs, tmp_path):
+    """MMEngine's Runner takes it for that of the model: the same training, the same figure."""
+    cfg = Config.fromfile(runs[0].config_file)
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    cfg.dump(tmp_path / 'config.py')
+    shutil.copy(runs[0].checkpoint, tmp_path)
+    found = [
+        figures.densities(figures.open_runs([folder]), images=2, device='cpu')
+        for folder in (runs[0].folder, tmp_path)
+    ]
+    np.testing.assert_equal(found[0], found[1])
+
+
 # ---------------------------------------------------------------- mistakes
 
 

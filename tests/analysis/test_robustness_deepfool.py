@@ -1,5 +1,6 @@
 """DeepFool against closed forms; a killed attack goes on where it was."""
 
+import copy
 import json
 import math
 
@@ -130,6 +131,7 @@ class CutShort:
 
     def __init__(self, dataset, at=2):
         self.dataset, self.at, self.seen = dataset, at, []
+        self.get_data_info = dataset.get_data_info
 
     def __len__(self):
         return len(self.dataset)
@@ -157,6 +159,30 @@ def test_a_killed_attack_goes_on_exactly(attacked, tmp_path):
     assert not again.seen
     deepfool(model, again, DeepFoolOptions(), killed, 'another key')
     assert again.seen == [0, 1, 2, 3]
+
+
+def test_progress_is_by_object(attacked, tmp_path, monkeypatch):
+    """Eleven, some called wrong; an attack that goes on counts what was done before."""
+    model, dataset = attacked
+    shown = []
+
+    class Shown:
+        def __init__(self, what, total, done):
+            shown.append((total, done))
+
+        def __call__(self, done, note):
+            shown.append((done, note))
+
+    monkeypatch.setattr(module, 'TimeLeft', Shown)
+    model = copy.deepcopy(model)
+    model.bbox_head.retina_cls.bias.data[2] -= 9  # blind to red
+    with pytest.raises(Killed):
+        deepfool(model, CutShort(dataset), DeepFoolOptions(), tmp_path / 'a.jsonl', 'key')
+    found = deepfool(model, dataset, DeepFoolOptions(), tmp_path / 'a.jsonl', 'key')
+    assert found['missed'] and found['missed'] + found['fooled'] == 11
+    images = [f'image {image}/4' for image in (1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4)]
+    calls = list(enumerate(images, 1))
+    assert shown == [(11, 0), *calls[:5], (11, 5), *calls[5:]]
 
 
 def test_a_file_of_another_kind_is_replaced(attacked, tmp_path):

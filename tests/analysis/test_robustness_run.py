@@ -9,13 +9,15 @@ import pytest
 import torch
 
 import rankdet.plugin  # noqa: F401
+from rankdet.analysis.robustness import deepfool as attacks
 from rankdet.analysis.robustness import run as module
 from rankdet.analysis.robustness.adversarial_patch import PatchOptions
 from rankdet.analysis.robustness.deepfool import DeepFoolOptions
-from rankdet.analysis.robustness.detector import build_dataset, find_detectors, measure
+from rankdet.analysis.robustness.detector import build_dataset, find_detectors, measure, truth_of
 from rankdet.analysis.robustness.run import COLUMNS, RobustnessOptions, measure_robustness
 from rankdet.analysis.robustness.table import robustness_table, write_tables
 from rankdet.engine.errors import UserError
+from rankdet.evaluation import evaluate
 from tests.analysis import robustness_toy as toy
 
 PATCH = PatchOptions(steps=3, batch=2, size=4)
@@ -115,6 +117,32 @@ def test_difficult_objects_count_as_in_a_test(toys, tmp_path, difficult):
     cell, expected = row['cells']['original'], mmengine_says(detector, tmp_path)
     assert (cell['AP'], cell['AP50']) == (expected['det/AP'], expected['det/AP50'])
     assert (cell['AP50'] < 0.9) == bool(difficult) and cell['objects'] == 4
+
+
+def test_difficult_objects_of_voc_xml_are_no_crowds(tmp_path):
+    """A small box of higher score inside a large difficult object is wrong."""
+    from mmdet.datasets import XMLDataset
+
+    (tmp_path / 'Annotations').mkdir()
+    boxes = [('0', 11, 11, 51, 51), ('1', 101, 101, 301, 301)]
+    objects = ''.join(
+        f'<object><name>red</name><difficult>{difficult}</difficult><bndbox><xmin>{x1}</xmin>'
+        f'<ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>'
+        for difficult, x1, y1, x2, y2 in boxes
+    )
+    size = '<size><width>320</width><height>320</height></size>'
+    (tmp_path / 'Annotations/1.xml').write_text(f'<annotation>{size}{objects}</annotation>')
+    (tmp_path / 'test.txt').write_text('1\n')
+    dataset = XMLDataset(
+        data_root=str(tmp_path), data_prefix=dict(sub_data_root=''), ann_file='test.txt',
+        metainfo=dict(classes=('red',)), test_mode=True,
+    )  # fmt: skip
+    found = [
+        dict(image_id=0, category_id=0, bbox=box, score=score)
+        for box, score in (([10, 10, 40, 40], 0.5), ([150, 150, 20, 20], 0.9))
+    ]
+    values = evaluate(truth_of(dataset, ('red',)), found, bounds=False).summary()
+    assert values['AP50'] == pytest.approx(0.5)
 
 
 def test_what_a_test_depends_on_is_in_the_digest(detector, monkeypatch):
@@ -242,26 +270,133 @@ def test_the_table_has_the_columns_of_the_paper(tmp_path):
         robustness_table(rows(), 'html')
 
 
-def test_deepfool_also_over_the_same_objects(toys, tmp_path):
-    """Blind to red, the second detector calls fewer objects rightly."""
+@pytest.fixture
+def both(toys, tmp_path):
+    """The second detector, blind to red, calls fewer objects rightly."""
     config, checkpoint = toys
     content = torch.load(checkpoint)
     content['state_dict']['bbox_head.retina_cls.bias'][2] -= 9
     torch.save(content, tmp_path / 'blind.pth')
-    detectors = find_detectors(
-        [str(config), str(checkpoint), str(config), str(tmp_path / 'blind.pth')]
-    )
-    rows = measure_robustness(detectors, options(columns=['deepfool']), tmp_path)
+    return find_detectors([str(config), str(checkpoint), str(config), str(tmp_path / 'blind.pth')])
+
+
+def norms_file(folder):
+    """The only one."""
+    (path,) = folder.glob('deepfool*.jsonl')
+    return path
+
+
+def test_deepfool_also_over_the_same_objects(both, tmp_path):
+    rows = measure_robustness(both, options(columns=['deepfool']), tmp_path)
     one, two = (row['cells']['deepfool'] for row in rows)
     assert one['common'] == two['common'] == two['fooled'] < one['fooled']
     assert two['common_L2'] == pytest.approx(two['L2'])
-    lines = (tmp_path / rows[0]['name'] / 'deepfool.jsonl').read_text().splitlines()[1:]
+    lines = norms_file(tmp_path / rows[0]['name']).read_text().splitlines()[1:]
     norms = [o['l2'] for line in map(json.loads, lines) for o in line['objects'] if o['label'] != 2]
     assert one['common_L2'] == pytest.approx(sum(norms) / len(norms)) != pytest.approx(one['L2'])
     text = robustness_table(rows)
     assert f'The same over the {len(norms)} objects that all detectors lose: toy-toy ' in text
     one.update(fooled=0, withstood=0)
     assert 'toy-toy: no object to attack, 0 called wrong before' in robustness_table(rows)
+
+
+def interrupted(monkeypatch, detectors, chosen, folder):
+    """A run that ends after the first image of DeepFool."""
+    attack, images = attacks.attack_image, []
+
+    def once(*args, **kwargs):
+        if images:
+            raise KeyboardInterrupt
+        images.append(attack(*args, **kwargs))
+        return images[0]
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(attacks, 'attack_image', once)
+        measure_robustness(detectors, chosen, folder)
+
+
+def test_the_same_objects_are_those_of_these_options(both, tmp_path, monkeypatch):
+    """Another attack on the first detector was interrupted in between; it can go on, too."""
+    first = options(columns=['deepfool'])
+    other = options(columns=['deepfool'], deepfool=DeepFoolOptions(overshoot=0.5))
+    expected = measure_robustness(both, first, tmp_path / 'out')
+    interrupted(monkeypatch, both, other, tmp_path / 'out')
+    assert measure_robustness(both, first, tmp_path / 'out') == expected
+    whole = values(measure_robustness(both, other, tmp_path / 'whole'))
+    assert values(measure_robustness(both, other, tmp_path / 'out')) == whole
+
+
+def test_without_the_norms_the_same_objects_are_left_out(both, tmp_path, measured, capsys):
+    chosen = options(columns=['deepfool'])
+    expected = measure_robustness(both, chosen, tmp_path)
+    file = norms_file(tmp_path / 'toy-blind')
+    for text in (file.read_text()[:-9], None):
+        file.unlink() if text is None else file.write_text(text)
+        capsys.readouterr()
+        rows = measure_robustness(both, chosen, tmp_path)
+        assert values(rows) == values(expected) and len(measured) == 2
+        assert not any('common' in row['cells']['deepfool'] for row in rows)
+        assert 'all detectors lose' not in robustness_table(rows)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('DeepFool is not compared over the same objects: ')
+        assert str(file) in line
+
+
+def test_attacks_on_two_runs_of_one_config_are_kept(toys, tmp_path, monkeypatch):
+    """Their rows have one name, and so one folder."""
+    config, checkpoint = toys
+    for seed in (0, 1):
+        (tmp_path / f'x_seed{seed}').mkdir()
+        shutil.copy(config, tmp_path / f'x_seed{seed}')
+        content = torch.load(checkpoint)
+        content['state_dict']['bbox_head.retina_cls.bias'][2] -= seed
+        torch.save(content, tmp_path / f'x_seed{seed}/epoch_1.pth')
+    runs = [find_detectors([str(tmp_path / f'x_seed{seed}')]) for seed in (0, 1)]
+    chosen = options(columns=['adversarial', 'deepfool'])
+    first, second = (measure_robustness(run, chosen, tmp_path / 'out') for run in runs)
+    assert first[0]['name'] == second[0]['name'] and values(first) != values(second)
+    for module_name, name in (('adversarial_patch', 'objective'), ('deepfool', 'attack_image')):
+        place = f'rankdet.analysis.robustness.{module_name}.{name}'
+        monkeypatch.setattr(place, lambda *args: pytest.fail('attacked again'))
+    assert values(measure_robustness(runs[0], chosen, tmp_path / 'out')) == values(first)
+    assert values(measure_robustness(runs[1], chosen, tmp_path / 'out')) == values(second)
+
+
+def test_a_patch_from_before_it_had_a_folder_of_its_own(detector, tmp_path, monkeypatch):
+    chosen = options(columns=['adversarial'])
+    expected = measure_robustness([detector], chosen, tmp_path)
+    (folder,) = (tmp_path / 'toy').glob('adversarial-*')
+    for path in folder.iterdir():
+        path.rename(tmp_path / 'toy' / path.name)
+    folder.rmdir()
+    (tmp_path / 'toy/results.json').unlink()
+    step = 'rankdet.analysis.robustness.adversarial_patch.objective'
+    with monkeypatch.context() as patched:
+        patched.setattr(step, lambda *args: pytest.fail('the patch was made again'))
+        assert values(measure_robustness([detector], chosen, tmp_path)) == values(expected)
+    measure_robustness([detector], options(columns=['adversarial'], seed=1), tmp_path)
+    assert len(list((tmp_path / 'toy').rglob('adversarial_patch.png'))) == 2
+
+
+def test_norms_from_before_they_were_named_by_their_key(both, tmp_path, measured, monkeypatch):
+    """They count for the same options, and no others replace them."""
+    chosen = options(columns=['deepfool'])
+    expected = measure_robustness(both, chosen, tmp_path / 'new')
+    interrupted(monkeypatch, both, chosen, tmp_path / 'out')
+    interrupted_at = norms_file(tmp_path / 'out/toy-toy')
+    old = interrupted_at.rename(interrupted_at.with_name('deepfool.jsonl'))
+    begun = old.read_text()
+    rows = measure_robustness(both, chosen, tmp_path / 'out')
+    assert norms_file(old.parent) == old and old.read_text().startswith(begun)
+    assert values(rows) == values(expected)
+    measured.clear()
+    other = options(columns=['deepfool'], deepfool=DeepFoolOptions(max_iter=9))
+    measure_robustness(both, other, tmp_path / 'out')
+    assert measured and len(list(old.parent.glob('deepfool*.jsonl'))) == 2
+    again = measure_robustness(both, chosen, tmp_path / 'out')
+    names = ('common_L2', 'common')
+    norms = [[row[0]['cells']['deepfool'][name] for name in names] for row in (again, expected)]
+    assert norms[0] == norms[1]
 
 
 # --- mistakes ------------------------------------------------------------------------------------
@@ -400,7 +535,7 @@ def test_a_pipeline_that_cannot_be_perturbed(detector):
 
 
 def test_ap_is_of_the_images_measured_alone(detector):
-    from rankdet.analysis.robustness.detector import first_images, load_model, truth_of
+    from rankdet.analysis.robustness.detector import first_images, load_model
 
     images = first_images(build_dataset(detector.cfg), 1)
     truth = truth_of(images, toy.CLASSES)

@@ -31,7 +31,7 @@ def test_detectors_side_by_side(tool, toys, tmp_path):
     assert found[0]['Original AP'] == '100.0'
     kept = json.loads((tmp_path / 'out/robustness.json').read_text())
     assert kept[0]['cells']['flip']['command'].startswith('python robustness.py ')
-    assert (tmp_path / 'out/two/adversarial_patch.png').is_file()
+    assert len(list((tmp_path / 'out/two').glob('adversarial-*/adversarial_patch.png'))) == 1
     again = tool('robustness', *arguments, '--style', 'csv')
     assert again.out == (tmp_path / 'out/robustness.csv').read_text()  # and nothing else
     assert ': original' not in again.err  # nothing was measured again

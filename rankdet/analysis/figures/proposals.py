@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rankdet.analysis.figures.runs import checkpoint_at
 from rankdet.analysis.figures.trainings import train_once
+from rankdet.engine.launch import model_config
 from rankdet.engine.recorder import dense_head
 from rankdet.engine.weights_only import load_weights
 
@@ -31,7 +32,7 @@ def train_rpn(cfg: Config, iterations: int, report: Callable[[str], None]) -> di
     Returns:
         ``config`` and ``checkpoint``, two paths for :class:`ProposalSamples`.
     """
-    cfg.model = rpn_model(cfg.model)
+    cfg.model = rpn_model(model_config(cfg))
     cfg.train_cfg.max_iters = iterations
     cfg.default_hooks.checkpoint.interval = iterations
     folder = train_once(cfg, 'rpn', report)

@@ -20,7 +20,7 @@ from rankdet.analysis.curves import read_scalars
 from rankdet.analysis.figures.labels import labels_of
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
-from rankdet.engine.launch import load_config
+from rankdet.engine.launch import load_config, model_config
 from rankdet.engine.preflight import check_checkpoint, check_data, dataset_classes, leaf_datasets
 from rankdet.engine.recorder import RECORDS
 from rankdet.engine.weights_only import load_weights
@@ -173,7 +173,7 @@ def load_model(run: Run, device: str | None = None) -> BaseDetector:
     mode = evaluated(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_data(cfg, (mode,))
-    settings = deepcopy(cfg.model)
+    settings = model_config(cfg)
     for part in (settings, settings.get('backbone') or {}):
         part.pop('init_cfg', None)  # weights come from the checkpoint
     model = MODELS.build(settings)

@@ -42,6 +42,9 @@ from .progress import TimeLeft
 if TYPE_CHECKING:
     from mmdet.models import BaseDetector
 
+#: File to go on from.
+STATE = 'adversarial_patch.pt'
+
 
 @dataclass(frozen=True)
 class PatchOptions:
@@ -110,7 +113,7 @@ def make_patch(
     Raises:
         UserError: in no step did a candidate lie on an object, so that there was nothing to lower.
     """
-    picture, state = folder / 'adversarial_patch.png', folder / 'adversarial_patch.pt'
+    picture, state = folder / 'adversarial_patch.png', folder / STATE
     device = next(model.parameters()).device
     patch = torch.full((3, options.size, options.size), 0.5, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([patch], lr=options.lr)
@@ -211,17 +214,26 @@ def _draw(annotated: Sequence[int], options: PatchOptions, step: int) -> list[in
     return [annotated[at] for at in rng.choice(len(annotated), count, replace=False)]
 
 
+def holds_patch(folder: Path, key: str) -> bool:
+    """Whether :func:`make_patch` has left something to go on from under this key."""
+    return _load(folder / STATE, torch.device('cpu')).get('key') == key
+
+
+def _load(file: Path, device: torch.device) -> dict:
+    """What :func:`_save` has saved; empty where it cannot be used."""
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except Exception:  # not there, cut short, or another kind of file
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
 def _restore(
     file: Path, key: str, patch: Tensor, optimizer: torch.optim.Optimizer, steps: int
 ) -> list[float]:
     """Fill in what an earlier run has left; the objectives of its steps, none to start anew."""
-    if not file.is_file():
-        return []
-    try:
-        state = torch.load(file, map_location=patch.device, weights_only=True)
-    except Exception:  # cut short, or another kind of file
-        return []
-    if not isinstance(state, dict) or state.get('key') != key or len(state['history']) > steps:
+    state = _load(file, patch.device)
+    if state.get('key') != key or len(state['history']) > steps:
         return []
     with torch.no_grad():
         patch.copy_(state['patch'])

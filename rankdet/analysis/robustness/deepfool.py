@@ -22,13 +22,14 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .detector import Images, objects_of
+from .detector import Images, annotations_of, objects_of
 from .object_scores import candidates, preprocess
 from .progress import TimeLeft
 
@@ -129,7 +130,11 @@ def _gradient(score: Tensor, image: Tensor) -> Tensor:
 
 
 def attack_image(
-    model: BaseDetector, image: Tensor, sample: DetDataSample, options: DeepFoolOptions
+    model: BaseDetector,
+    image: Tensor,
+    sample: DetDataSample,
+    options: DeepFoolOptions,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict:
     """Attack every object of an image.
 
@@ -138,6 +143,7 @@ def attack_image(
         image: ``(3, H, W)`` as the pipeline gives it.
         sample: its data sample.
         options: of DeepFool.
+        progress: called after each object with the number of those that are done.
 
     Returns:
         ``objects``: a dict for each object predicted rightly, with its number among the measured
@@ -147,30 +153,31 @@ def attack_image(
     image = image.float().to(next(model.parameters()).device)
     with torch.no_grad():
         clean, proposals = candidates(model, preprocess(model, [image], [sample]))
+
+    def scores(pixels: Tensor, rows: Tensor) -> Tensor:
+        batch = preprocess(model, [pixels], [sample])
+        return candidates(model, batch, proposals)[0][0].scores(rows)
+
     attacked, missed = [], 0
     for number, (box, label) in enumerate(zip(*objects_of(sample, image.device))):
         rows = clean[0].on(box, label)
-        if not len(rows) or int(clean[0].scores(rows).argmax()) != label:
-            missed += 1
-            continue
-
-        def scores(pixels: Tensor, rows: Tensor = rows) -> Tensor:
-            batch = preprocess(model, [pixels], [sample])
-            return candidates(model, batch, proposals)[0][0].scores(rows)
-
-        found = least_perturbation(scores, image, options)
-        l2 = float(found.pixels.norm())
-        attacked.append(
-            dict(
-                object=number,
-                l2=l2,
-                relative=l2 / float(image.norm()),
-                changed=found.changed,
-                iterations=found.iterations,
-                label=label,
-                becomes=found.label,
+        if len(rows) and int(clean[0].scores(rows).argmax()) == label:
+            found = least_perturbation(partial(scores, rows=rows), image, options)
+            l2 = float(found.pixels.norm())
+            attacked.append(
+                dict(
+                    object=number,
+                    l2=l2,
+                    relative=l2 / float(image.norm()),
+                    changed=found.changed,
+                    iterations=found.iterations,
+                    label=label,
+                    becomes=found.label,
+                )
             )
-        )
+        else:
+            missed += 1
+        progress(number + 1)
     return dict(objects=attacked, missed=missed)
 
 
@@ -193,24 +200,31 @@ def deepfool(
     Returns:
         See :func:`summary`.
     """
-    records = _read(file, key)
+    records = read_records(file, key)
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = [json.dumps(dict(key=key)), *map(json.dumps, records)]
     part = file.with_name(f'.{file.name}.part')
     part.write_text('\n'.join(whole) + '\n')  # without what a kill cut short
     part.replace(file)
-    progress = TimeLeft('DeepFool', len(dataset), len(records))
+    instances = [one for _, own in annotations_of(dataset) for one in own]
+    objects = sum(not one.get('ignore_flag') for one in instances)
+    before = sum(len(record['objects']) + record['missed'] for record in records)
+    progress = TimeLeft('DeepFool, objects', objects, before)
+
+    def report(done: int) -> None:
+        progress(before + done, f'image {len(records) + 1}/{len(dataset)}')
+
     with file.open('a') as lines:
         for index in range(len(records), len(dataset)):
             data = dataset[index]
             sample = data['data_samples']
             record = dict(image=sample.img_id)
-            record |= attack_image(model, data['inputs'], sample, options)
+            record |= attack_image(model, data['inputs'], sample, options, report)
+            before += len(record['objects']) + record['missed']
             lines.write(json.dumps(record) + '\n')
             lines.flush()
             os.fsync(lines.fileno())
             records.append(record)
-            progress(index + 1)
     return summary(records)
 
 
@@ -237,33 +251,31 @@ def summary(records: Sequence[dict]) -> dict[str, float]:
     )
 
 
-def common_means(files: Sequence[Path]) -> tuple[list[float], int]:
+def common_means(attacks: Sequence[Sequence[dict]]) -> tuple[list[float], int]:
     """Mean norms over the same objects: those whose prediction changed under every detector.
 
     Args:
-        files: what :func:`deepfool` left of each detector, on the same images.
+        attacks: the records of each detector, see :func:`read_records`, of the same images.
 
     Returns:
         The mean of each, NaN where there is no such object, and the number of objects.
     """
-    norms = []
-    for file in files:
-        _, *records = map(json.loads, file.read_text().splitlines())
-        norms.append(
-            {
-                (str(record['image']), one['object']): one['l2']
-                for record in records
-                for one in record['objects']
-                if one['changed']
-            }
-        )
+    norms = [
+        {
+            (str(record['image']), one['object']): one['l2']
+            for record in records
+            for one in record['objects']
+            if one['changed']
+        }
+        for records in attacks
+    ]
     common = sorted(set.intersection(*map(set, norms)))
     means = [sum(own[at] for at in common) / len(common) if common else math.nan for own in norms]
     return means, len(common)
 
 
-def _read(file: Path, key: str) -> list[dict]:
-    """The whole lines that an earlier run under this key has left."""
+def read_records(file: Path, key: str) -> list[dict]:
+    """What :func:`deepfool` has left under this key, image by image; none under another."""
     if not file.is_file():
         return []
     text = file.read_text()

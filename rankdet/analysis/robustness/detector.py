@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
@@ -22,7 +22,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
-from rankdet.engine.launch import load_config
+from rankdet.engine.launch import load_config, model_config
 from rankdet.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -148,10 +148,7 @@ def load_model(detector: Detector, device: str | None = None) -> BaseDetector:
     """
     cfg, path = detector.cfg, str(detector.checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    settings = deepcopy(cfg.model)
-    if cfg.get('data_preprocessor'):
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(settings)
+    model = MODELS.build(model_config(cfg))
     classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))
     check_checkpoint(model, path, classes)
     model.load_state_dict(read_checkpoint(path)[0], strict=False)
@@ -238,6 +235,7 @@ def truth_of(dataset: Images, classes: Sequence[str]) -> dict:
 
     It is that of the annotation file where there is one in COCO's format, as for the metrics of
     :mod:`rankdet.evaluation`: a data sample no longer tells VOC's difficult objects from crowds.
+    In VOC's XML, which has no crowds, all that is ignored is difficult.
     """
     objects = [
         dict(image_id=image) | one
@@ -259,7 +257,8 @@ def _objects_of_images(dataset: Images) -> list[list[dict]]:
         return [one for part in dataset.datasets for one in _objects_of_images(part)]
     known = annotations_of(dataset)
     if not isinstance(dataset, CocoDataset):
-        return [[_as_coco(one) for one in instances] for _, instances in known]
+        voc = isinstance(dataset, XMLDataset)
+        return [[_as_coco(one, voc) for one in instances] for _, instances in known]
     by_image: dict[object, list[dict]] = {}
     with get_local_path(dataset.ann_file, backend_args=dataset.backend_args) as path:
         annotations = read_json(path, 'ground truth').get('annotations') or ()
@@ -328,10 +327,12 @@ def measure(
     return dict(AP=values['AP'], AP50=values['AP50'], images=done, objects=counted)
 
 
-def _as_coco(instance: Mapping) -> dict:
+def _as_coco(instance: Mapping, voc: bool) -> dict:
     x1, y1, x2, y2 = map(float, instance['bbox'])
+    ignored = int(instance.get('ignore_flag', 0))
     return dict(
         category_id=int(instance['bbox_label']),
         bbox=[x1, y1, x2 - x1, y2 - y1],
-        iscrowd=int(instance.get('ignore_flag', 0)),
+        iscrowd=ignored,
+        **(dict(difficult=1) if voc and ignored else {}),
     )

@@ -23,8 +23,8 @@ from rankdet.datasets.perturbations import BlackPatch, GaussianNoise
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import dataset_classes, leaf_datasets
 
-from .adversarial_patch import PatchOptions, make_patch
-from .deepfool import DeepFoolOptions, common_means, deepfool
+from .adversarial_patch import PatchOptions, holds_patch, make_patch
+from .deepfool import DeepFoolOptions, common_means, deepfool, read_records
 from .detector import (
     Detector,
     Images,
@@ -115,9 +115,9 @@ def measure_robustness(
     Args:
         detectors: from :func:`.detector.find_detectors`.
         options: what to measure.
-        out_dir: gets a folder for each detector, with ``results.json``, the adversarial patch and
-            DeepFool's norms image by image. A result is used again only for the same weights,
-            model, images and options.
+        out_dir: gets a folder for each detector, with ``results.json``, adversarial patches and
+            DeepFool's norms image by image, those of other weights or options side by side. A
+            result is used again only for the same weights, model, images and options.
         command: that was called, kept with each result.
 
     Returns:
@@ -143,7 +143,17 @@ def _compare_deepfool(tasks: Sequence[_Task], rows: Sequence[dict]) -> None:
     truth = [annotations_of(tasks[n].images) for n in attacked]
     if len(attacked) < 2 or any(one != truth[0] for one in truth):
         return
-    means, count = common_means([tasks[n].folder / 'deepfool.jsonl' for n in attacked])
+    attacks = [tasks[n].deepfool_records() for n in attacked]
+    for n, records in zip(attacked, attacks):
+        if len(records) != rows[n]['cells']['deepfool']['images']:
+            print(
+                f'DeepFool is not compared over the same objects: {tasks[n].deepfool_file} is not '
+                'there or incomplete',
+                file=sys.stderr,
+                flush=True,
+            )
+            return
+    means, count = common_means(attacks)
     for n, mean in zip(attacked, means):
         rows[n]['cells']['deepfool'] |= dict(common_L2=mean, common=count)
 
@@ -244,6 +254,16 @@ class _Task:
     def _digest(self) -> str:
         return _digest([self.detector.digest, annotations_of(self.images), self.truth])
 
+    @property
+    def deepfool_file(self) -> Path:
+        """Norms under the key of these options; earlier versions had one file for all keys."""
+        key, old = self._key('deepfool'), self.folder / 'deepfool.jsonl'
+        return old if read_records(old, key) else self.folder / f'deepfool-{key[:12]}.jsonl'
+
+    def deepfool_records(self) -> list[dict]:
+        """What DeepFool found on each image, none where the file was not kept."""
+        return read_records(self.deepfool_file, self._key('deepfool'))
+
     def _read(self) -> dict[str, dict]:
         try:
             return dict(json.loads(self.file.read_text())['cells'])
@@ -283,12 +303,18 @@ class _Task:
         settings = {k: v for k, v in self._perturbation('adversarial').items() if k != 'steps'}
         return _digest([self.detector.digest, annotations_of(self.train_images), settings])
 
+    @property
+    def _patch_folder(self) -> Path:
+        """Of the patch under the key of these options; earlier versions had one for all keys."""
+        key = self._patch_key()
+        known = holds_patch(self.folder, key)
+        return self.folder if known else self.folder / f'adversarial-{key[:12]}'
+
     def _measure(self, column: str, key: str) -> dict:
         loader, options = self.detector.cfg.test_dataloader, self.options
         if column == 'deepfool':
             images = first_images(self.images, options.deepfool_images)
-            file = self.folder / 'deepfool.jsonl'
-            return deepfool(self.model, images, options.deepfool, file, key)
+            return deepfool(self.model, images, options.deepfool, self.deepfool_file, key)
         workers = loader.get('num_workers', 0) if options.workers is None else options.workers
         settings, images = self._perturbation(column), self.images
         if column == 'adversarial':
@@ -296,7 +322,7 @@ class _Task:
                 self.model,
                 self.train_images,
                 options.patch,
-                self.folder,
+                self._patch_folder,
                 self._patch_key(),
                 workers=workers,
             )
