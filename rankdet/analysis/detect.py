@@ -18,6 +18,7 @@ from mmengine.config import Config
 from rankdet.analysis.pictures import BLUE, draw_boxes
 from rankdet.datasets.voc import Unusable, decode_size
 from rankdet.engine.errors import UserError
+from rankdet.engine.launch import model_config
 from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
 from rankdet.engine.weights_only import only_weights
 from rankdet.evaluation.progress import Progress, silent
@@ -90,6 +91,7 @@ def detect_images(
     if unreadable:
         raise UserError(f'no readable image: {", ".join(unreadable)}')
     cfg = Config.fromfile(config)
+    cfg.model = model_config(cfg)
     model = init_detector(cfg, device=device or _device())
     classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))
     check_checkpoint(model, checkpoint, classes)

@@ -6,6 +6,7 @@ import signal
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 CLASSES = set('0123456789')
 
@@ -52,6 +53,22 @@ def test_the_least_score(demo, digits, tmp_path):
     assert demo(digits / 'val/000001.png', '--score', '1.1').status == 0
     (record,) = json.loads((tmp_path / 'drawn/detections.json').read_text())
     assert record['boxes'] == []
+
+
+def test_a_preprocessor_beside_the_model(tool, digits, config, checkpoint, tmp_path):
+    """MMEngine's Runner takes it from there; the detections are those of the usual config."""
+    cfg = Config.fromfile(config)
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    cfg.dump(tmp_path / 'beside.py')
+    found = []
+    for name in (config, tmp_path / 'beside.py'):
+        done = tool(
+            'image_demo', digits / 'val/000001.png', '--config', name, '--checkpoint', checkpoint,
+            '--device', 'cpu', '--out-dir', 'drawn', '--score', '0',
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        found.append((tmp_path / 'drawn/detections.json').read_text())
+    assert len(found[0]) > 1000 and found[0] == found[1]
 
 
 def test_every_picture_gets_a_file_of_its_own(demo, tmp_path):
