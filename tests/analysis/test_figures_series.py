@@ -42,7 +42,7 @@ def balanced(step, cls, loc, weight):
     return dict(loss=1.0, step=step, aLRP=cls + loc, aLRP_cls=cls, aLRP_loc=loc, sb_weight=weight)
 
 
-@pytest.mark.parametrize('name', ['convergence', 'drift', 'series', 'style'])
+@pytest.mark.parametrize('name', ['convergence', 'drift', 'labels', 'series', 'style'])
 def test_examples(name):
     module = importlib.import_module(f'rankdet.analysis.figures.{name}')
     found = doctest.testmod(module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
@@ -54,6 +54,16 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
         for n, suffix in zip(own, suffixes or [runs[n].folder.resolve().name for n in own]):
             found[n] = f'{label}, {suffix}' if suffix else label
     return found
+
+
+def hook_type(hook: Mapping[str, Any]) -> str:
+    """The name of a hook's class in a config, without the registry's.
+
+    >>> hook_type(dict(type='mmdet.DetVisualizationHook', draw=True))
+    'DetVisualizationHook'
+    """
+    kind = hook.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def _describe(run: Run, cfg: Config | None) -> tuple[str, str]:

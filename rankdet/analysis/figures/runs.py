@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from rankdet.analysis.checks import read_lines
 from rankdet.analysis.curves import read_scalars
-from rankdet.analysis.figures.labels import labels_of
+from rankdet.analysis.figures.labels import hook_type, labels_of
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
 from rankdet.engine.launch import load_config
@@ -229,7 +229,8 @@ def plain_training(
 ) -> Config:
     """A config that trains for some iterations and does nothing else.
 
-    The learning rate rises over the first tenth and stays; a checkpoint is left at the end.
+    The learning rate rises over the first tenth and stays; a checkpoint is left at the end. Hooks
+    of the config's own go, and a recorder that a training was given on the command line.
     """
     cfg.work_dir = str(folder)
     _renamed(cfg)
@@ -245,6 +246,9 @@ def plain_training(
     if lr is not None:
         cfg.optim_wrapper.optimizer.lr = lr
     cfg.custom_hooks = []
+    for name, hook in list(cfg.default_hooks.items()):
+        if hook and hook_type(hook) == 'LossRecorder':
+            del cfg.default_hooks[name]
     cfg.log_processor = ConfigDict(by_epoch=False)
     cfg.default_hooks.checkpoint = ConfigDict(
         type='CheckpointHook', by_epoch=False, interval=iterations, save_optimizer=False
