@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankdet.analysis.checks import read_lines
+from rankdet.analysis.starts import read_logs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,10 @@ _TRAINED = re.compile(r'Epoch\(train\) +\[ *\d+\]\[ *\d+/(\d+)\]')
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Everything a run logged, oldest first, over all its interruptions.
+    """Everything the last training of a folder logged, oldest first, over all its interruptions.
 
-    A resumed run logs some steps again; the later record of a step counts.
+    A resumed run logs some steps again; the later record of a step counts. What an earlier training
+    logged in the same folder is left out, see :func:`rankdet.analysis.starts.read_logs`.
 
     Args:
         work_dir: folder of the run, with ``<timestamp>/vis_data/scalars.json`` in it.
@@ -48,9 +49,9 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     """
     training: dict[int, dict] = {}
     testing: dict[int, dict] = {}
-    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+    for path, records in read_logs(work_dir, 'scalars.json', ('step', 'iter'), optional=True):
         last: dict = {}
-        for record in read_lines(path, ('step', 'iter'), optional=True):
+        for record in records:
             if 'loss' in record:
                 last = record
                 training[int(record.get('step', 0))] = record
@@ -91,7 +92,7 @@ def logged_ap(record: dict) -> dict[str, float]:
 
 
 def training_seconds(work_dir: str | Path) -> float:
-    """How long a run has trained, over all its interruptions, from the times it logged."""
+    """How long the last training of a folder took, over all interruptions, from what it logged."""
     seconds, last = 0.0, 0
     for record in read_scalars(work_dir):
         if 'loss' in record:
