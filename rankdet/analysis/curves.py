@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankdet.analysis.checks import read_lines
+from rankdet.analysis.starts import read_logs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,37 +24,61 @@ LOGGED_AP = {
     'AP75': ('bbox_mAP_75', 'AP75'),
 }
 
+#: Epoch, and iteration of how many, in a line of the text log.
+_TRAINED = re.compile(r'Epoch\(train\) +\[ *\d+\]\[ *\d+/(\d+)\]')
+
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Everything a run logged, oldest first, over all its interruptions.
+    """Everything the last training of a folder logged, oldest first, over all its interruptions.
 
-    A resumed run logs some steps again; the later record of a step counts.
+    A resumed run logs some steps again; the later record of a step counts. What an earlier training
+    logged in the same folder is left out, see :func:`rankdet.analysis.starts.read_logs`.
 
     Args:
         work_dir: folder of the run, with ``<timestamp>/vis_data/scalars.json`` in it.
 
     Returns:
         One dict a record, as MMEngine wrote it; those of validations also have ``iteration``:
-        their own step where the run logged it by iteration, else the last iteration that was
-        logged before them. By itself their step says nothing: it is an epoch in a run that counts
-        epochs, and may be 0 for all of a run that counts iterations.
+        their ``iter``, which :func:`rankdet.engine.launch.train` has logged. Without it, their own
+        step where the run logged it by iteration; the iterations of so many epochs where it is an
+        epoch and the text log says how long one is; else the last iteration that was logged
+        before them, which may lie up to an interval of LoggerHook before the validation.
 
     Raises:
         UserError: a line is no record; it names file and line.
     """
     training: dict[int, dict] = {}
     testing: dict[int, dict] = {}
-    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        last = 0
-        for record in read_lines(path, ('step',), optional=True):
-            step = int(record.get('step', 0))
+    for path, records in read_logs(work_dir, 'scalars.json', ('step', 'iter'), optional=True):
+        last: dict = {}
+        for record in records:
             if 'loss' in record:
-                last = step
-                training[step] = record
+                last = record
+                training[int(record.get('step', 0))] = record
             else:
-                iteration = max(last, step)  # an epoch has an iteration at least
+                iteration = _iteration(record, last, path.parents[1])
                 testing[iteration] = record | dict(iteration=iteration)
     return [kind[step] for kind in (training, testing) for step in sorted(kind)]
+
+
+def _iteration(record: dict, last: dict, folder: Path) -> int:
+    """Of a validation, after the last record of training before it, see :func:`read_scalars`."""
+    step = int(record.get('step', 0))
+    if 'iter' in record:
+        return int(record['iter'])
+    if step and step == last.get('epoch') and (length := _epoch_length(folder)):
+        return step * length
+    return max(int(last.get('step', 0)), step)  # an epoch has an iteration at least
+
+
+def _epoch_length(folder: Path) -> int | None:
+    """Iterations of an epoch, from the text log of a start."""
+    for path in sorted(folder.glob('*.log')):
+        with path.open(encoding='utf-8', errors='replace') as lines:
+            for line in lines:
+                if found := _TRAINED.search(line):
+                    return int(found[1])
+    return None
 
 
 def logged_ap(record: dict) -> dict[str, float]:
@@ -67,7 +92,7 @@ def logged_ap(record: dict) -> dict[str, float]:
 
 
 def training_seconds(work_dir: str | Path) -> float:
-    """How long a run has trained, over all its interruptions, from the times it logged."""
+    """How long the last training of a folder took, over all interruptions, from what it logged."""
     seconds, last = 0.0, 0
     for record in read_scalars(work_dir):
         if 'loss' in record:

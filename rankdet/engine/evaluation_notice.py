@@ -1,4 +1,4 @@
-"""Between the last image and the measures there may be minutes: the log says what they are for."""
+"""What a log says about evaluations beside the measures: that they run, and when."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from mmengine.runner import Runner
 class EvaluationNotice(Hook):
     """Logs that the evaluation runs, and on how many images, once it has taken some seconds.
 
+    Between the last image and the measures there may be minutes. The record of a validation also
+    gets ``iter``, the iterations so far: by itself it says the epoch, and LoggerHook logs no
+    training at the end of an epoch that its interval does not divide.
+
     Args:
         seconds: before it says so.
     """
+
+    priority = 'NORMAL'  # before LoggerHook
 
     def __init__(self, seconds: float = 3.0) -> None:
         self.seconds = seconds
@@ -44,6 +50,7 @@ class EvaluationNotice(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._end()
+        runner.message_hub.update_scalar('val/iter', runner.iter)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._end()

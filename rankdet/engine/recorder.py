@@ -24,6 +24,8 @@ from rankdet.models.dense_heads.anchor_mixin import RankingAnchorMixin
 from rankdet.models.losses import APLoss
 from rankdet.models.ranking_core import Rows
 
+from .errors import UserError
+
 RECORDS = 'losses.jsonl'
 
 
@@ -247,6 +249,7 @@ class LossRecorder(Hook):
 
     Raises:
         ValueError: the model has no dense head.
+        UserError: the training has another recorder.
     """
 
     priority = 'VERY_LOW'  # after the hooks that belong to the iteration
@@ -259,15 +262,23 @@ class LossRecorder(Hook):
         self._record: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
+        if sum(isinstance(hook, LossRecorder) for hook in runner.hooks) > 1:
+            raise UserError(
+                'the config has more than one LossRecorder, and each step would be recorded as '
+                'often; leave one in default_hooks and custom_hooks'
+            )
         self.head = dense_head(runner.model)
         self._ap = APLoss()
         self._path = Path(runner.log_dir) / 'vis_data' / RECORDS
+        self._earlier = vars(self.head).get('loss_by_feat')
         self._loss_by_feat = self.head.loss_by_feat
         # On the instance: the class, and what it is saved as, stay as they are.
         self.head.loss_by_feat = self._observe
 
     def after_train(self, runner: Runner) -> None:
         del self.head.loss_by_feat
+        if self._earlier is not None:
+            self.head.loss_by_feat = self._earlier
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None

@@ -32,7 +32,7 @@ def record_start(runner: Runner, what: str, checkpoint: str | None = None) -> No
 
     Args:
         runner: built and about to start.
-        what: 'train' or 'test'.
+        what: 'train', 'resume' or 'test'.
         checkpoint: what is tested, or where training goes on.
     """
     if not is_main_process():
@@ -46,6 +46,18 @@ def record_start(runner: Runner, what: str, checkpoint: str | None = None) -> No
         for state in entry['git']
     )
     runner.logger.info(f'{path}: {entry["command"]}; seed {entry["seed"]}{code}')
+
+
+def training_starts(work_dir: str | Path) -> list[datetime]:
+    """When trainings began in a folder, the oldest first, without what only resumed one.
+
+    Empty where ``run.json`` is not there or is somebody else's.
+    """
+    try:
+        entries = json.loads(Path(work_dir, RECORD).read_text(encoding='utf-8'))
+        return [datetime.fromisoformat(e['time']) for e in entries if e['what'] == 'train']
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def describe_start(what: str, config: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a run logged, put together from its interruptions, and the plots of it."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ import rankdet.plugin  # noqa: F401
 from rankdet.analysis.curves import plot_training, read_scalars, training_seconds
 from rankdet.analysis.figures.ap_curves import logged_metric
 from rankdet.engine.errors import UserError
+from tests.engine import tiny
+from tests.engine.tiny import digits  # noqa: F401
 
 
 def step(number, loss, **more):
@@ -65,6 +68,39 @@ def test_validations_of_a_run_that_counts_iterations(tmp_path, monkeypatch, by_e
     assert right.get_xlabel() == 'iteration'
     assert right.lines[0].get_xdata().tolist() == list(expected)
     assert right.lines[0].get_ydata().tolist() == list(expected.values())
+
+
+@pytest.fixture(scope='module')
+def validated(digits, tmp_path_factory):  # noqa: F811
+    """Two epochs of three iterations, validated after each; every second iteration is logged."""
+    cfg = tiny.load(
+        digits,
+        tmp_path_factory.mktemp('validated') / 'run',
+        train_cfg__val_interval=1,
+        default_hooks__logger__interval=2,
+    )
+    return tiny.train(cfg)
+
+
+@pytest.mark.parametrize(
+    'known, iterations', [('iter', [3, 6]), ('text', [3, 6]), ('neither', [2, 5])]
+)
+def test_where_an_epoch_ends_between_two_logs(validated, tmp_path, known, iterations):
+    run = shutil.copytree(validated, tmp_path / 'run')
+    (path,) = run.glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [r['step'] for r in records if 'loss' in r] == [2, 5]
+    if known != 'iter':  # as MMEngine alone writes it
+        for record in records:
+            if 'loss' not in record:
+                record.pop('iter')
+        path.write_text('\n'.join(map(json.dumps, records)) + '\n')
+    if known == 'neither':
+        for text in run.glob('*/*.log'):
+            text.unlink()
+    found = [record for record in read_scalars(run) if 'loss' not in record]
+    assert [record['iteration'] for record in found] == iterations
+    assert list(logged_metric(run, 'AP')) == iterations
 
 
 def test_a_line_that_is_no_record(tmp_path):

@@ -165,6 +165,17 @@ def test_an_interrupted_training_begins_anew(shared, tmp_path):
     assert sorted(module.losses_of(folder)) == [1, 2]
 
 
+def test_a_config_that_was_recorded(shared, digits, tmp_path, monkeypatch):  # noqa: F811
+    """The one in the folder of a training that docs/analysis.md records."""
+    trials, _ = shared
+    monkeypatch.setattr(module, 'METHODS', {'error-driven update': 'APLoss'})
+    recorder = dict(type='LossRecorder', interval=2)
+    config = tiny.write(tmp_path / 'config.py', digits, default_hooks__recorder=recorder)
+    trials = replace(trials, config=config, work_dir=tmp_path / 'work')
+    figures.convergence(trials, window=1)
+    assert [record['step'] for record in records_of(trials, 'all_APLoss_seed0')] == [1, 2]
+
+
 def test_samples_by_hand():
     labels = [torch.tensor([[10, 3, 10]]), torch.tensor([[10]])]
     weights = [torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0]])]

@@ -1,14 +1,17 @@
 """LossRecorder: the gradients against explicit ones, and a training that goes as without it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.models.dense_heads import AnchorHead
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import rankdet.plugin  # noqa: F401
-from rankdet.engine import recorder
+from rankdet.engine import launch, recorder
+from rankdet.engine.errors import UserError
 from tests.engine import tiny
 from tests.engine.tiny import digits  # noqa: F401
 
@@ -126,6 +129,26 @@ def test_a_training_goes_as_without_it(digits, tmp_path, loss, capfd):  # noqa: 
     if loss == 'ap':
         assert all(r['ap_loss'] == pytest.approx(r['loss_cls'], abs=1e-6) for r in records)
     assert 'USDT' not in capfd.readouterr().err
+
+
+def test_a_second_recorder_is_refused(digits, tmp_path):  # noqa: F811
+    recorders = [dict(type='LossRecorder'), dict(type='LossRecorder', interval=2)]
+    cfg = tiny.load(digits, tmp_path / 'run', custom_hooks=recorders)
+    with pytest.raises(UserError, match=r'^the config has more than one LossRecorder, [^\n]*$'):
+        launch.train(cfg)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_what_was_there_before_is_put_back(tmp_path):
+    head, hook = AnchorHead(num_classes=2, in_channels=4), recorder.LossRecorder()
+    model = SimpleNamespace(bbox_head=head)
+    runner = SimpleNamespace(model=model, hooks=[hook], log_dir=tmp_path)
+    for earlier in ({}, dict(loss_by_feat=print)):
+        vars(head).update(earlier)
+        hook.before_train(runner)
+        assert head.loss_by_feat == hook._observe
+        hook.after_train(runner)
+        assert vars(head).get('loss_by_feat') is earlier.get('loss_by_feat')
 
 
 def test_bad_options():

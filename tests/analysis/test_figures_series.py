@@ -42,7 +42,7 @@ def balanced(step, cls, loc, weight):
     return dict(loss=1.0, step=step, aLRP=cls + loc, aLRP_cls=cls, aLRP_loc=loc, sb_weight=weight)
 
 
-@pytest.mark.parametrize('name', ['convergence', 'drift', 'series', 'style'])
+@pytest.mark.parametrize('name', ['convergence', 'drift', 'labels', 'series', 'style'])
 def test_examples(name):
     module = importlib.import_module(f'rankdet.analysis.figures.{name}')
     found = doctest.testmod(module)
@@ -357,9 +357,13 @@ model = dict(type='RetinaNet', bbox_head=dict(loss_cls=dict(type='APLoss', {loss
 optim_wrapper = dict(optimizer=dict(type='SGD', lr={lr}))
 randomness = dict(seed={seed})
 work_dir = 'work_dirs/{seed}'
-default_hooks = dict(logger=dict(interval={seed}))
+default_hooks = dict(logger=dict(type='LoggerHook', interval={seed}), {default})
+custom_hooks = [{custom}]
 train_dataloader = dict(dataset=dict(data_root={data!r}))
 """
+
+
+BALANCE = "dict(type='SelfBalanceHook'{})"
 
 
 @pytest.mark.parametrize(
@@ -372,12 +376,35 @@ train_dataloader = dict(dataset=dict(data_root={data!r}))
          + ['AP, lr=0.1, delta=0.1']),
         ([dict(data='voc')], ['AP, data_root=coco', 'AP, data_root=coco', 'AP, data_root=voc']),
         ([dict(loss='delta=.1, x=2, y=3')], ['AP, 0', 'AP, 1', 'AP, 2']),
+        ([dict(custom=BALANCE.format(''))], ['AP, no SelfBalanceHook'] * 2
+         + ['AP, SelfBalanceHook']),
+        ([dict(custom=BALANCE.format(', interval=9, by_epoch=False, log_interval=3'))],
+         ['AP, no SelfBalanceHook'] * 2 + ['AP, SelfBalanceHook']),
+        ([dict(custom="dict(type='mmdet.NumClassCheckHook')", seed=1,
+               default="recorder=dict(type='LossRecorder', interval=3), timer=None")],
+         ['AP', 'AP', 'AP']),
+        ([dict(default="param_scheduler=dict(type='ParamSchedulerHook')"),
+          dict(default='param_scheduler=None')],
+         ['AP, ParamSchedulerHook'] * 3 + ['AP, no ParamSchedulerHook']),
+        ([dict(custom="dict(type='EMAHook', momentum=.1), dict(type='EMAHook', momentum=.2)")],
+         ['AP, no EMAHook, no EMAHook 2'] * 2 + ['AP, EMAHook, EMAHook 2']),
     ],
 )  # fmt: skip
 def test_only_seeds_of_one_training_are_averaged(tmp_path, changes, labels):
-    base = dict(loss='', lr=0.01, seed=0, data='coco')
+    base = dict(loss='', lr=0.01, seed=0, data='coco', default='', custom='')
     for number, change in enumerate([dict(), dict(seed=5), *changes]):
         (tmp_path / f'{number}').mkdir()
         (tmp_path / f'{number}/config.py').write_text(LABELLED.format(**base | change))
     runs = figures.open_runs(sorted(tmp_path.iterdir()))
     assert [run.label for run in runs] == labels
+
+
+def test_an_option_of_a_hook_tells_runs_apart(tmp_path):
+    hooks = [BALANCE.format(options) for options in (', interval=62', '', ', interval=62')]
+    for number, custom in enumerate(hooks):
+        (tmp_path / f'{number}').mkdir()
+        options = dict(loss='', lr=0.01, seed=number, data='coco', default='', custom=custom)
+        (tmp_path / f'{number}/config.py').write_text(LABELLED.format(**options))
+    every_62, every_epoch, again = figures.open_runs(sorted(tmp_path.iterdir()))
+    assert every_62.label == again.label == 'AP, SelfBalanceHook.interval=62'
+    assert every_epoch.label == 'AP, SelfBalanceHook.interval by default'

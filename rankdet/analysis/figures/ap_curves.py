@@ -12,6 +12,7 @@ from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
 from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.starts import of_last_training
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import read_checkpoint
 from rankdet.evaluation import evaluate
@@ -83,14 +84,14 @@ def logged_metric(folder: Path, metric: str) -> dict[int, float]:
 def measured_metric(
     run: Run, metric: str, report: Callable[[str], None] = lambda line: None
 ) -> dict[int, float]:
-    """Iteration to value, of all checkpoints of a run, or of the one that was named.
+    """Iteration to value, of all checkpoints of a run's last training, or of the one named.
 
     Raises:
         UserError: there is none, or it does not say of which iteration it is.
     """
     names = ((_NUMBERED.fullmatch(path.name), path) for path in run.folder.glob('*.pth'))
     numbered = {path: int(name[1]) for name, path in names if name}
-    paths = sorted(numbered, key=numbered.__getitem__)
+    paths = of_last_training(run.folder, sorted(numbered, key=numbered.__getitem__))
     if run.checkpoint_file is not None or not paths:
         paths = [run.checkpoint]
     found = {}

@@ -15,9 +15,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from rankdet.analysis.checks import read_lines
 from rankdet.analysis.curves import read_scalars
-from rankdet.analysis.figures.labels import labels_of
+from rankdet.analysis.figures.labels import hook_type, labels_of
+from rankdet.analysis.starts import read_logs
 from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
 from rankdet.engine.launch import load_config, model_config
@@ -93,13 +93,14 @@ class Run:
     def records(self) -> list[dict]:
         """What :class:`rankdet.engine.recorder.LossRecorder` recorded; the later of a step counts.
 
+        Of the last training of the folder, see :func:`rankdet.analysis.starts.read_logs`.
+
         Raises:
             UserError: it recorded nothing, or a line is no record.
         """
         found: dict[int, dict] = {}
-        for path in sorted(self.folder.glob(f'*/vis_data/{RECORDS}')):
-            for record in read_lines(path, RECORDED):
-                found[record['step']] = record
+        for _, records in read_logs(self.folder, RECORDS, RECORDED):
+            found |= {record['step']: record for record in records}
         if not found:
             raise UserError(
                 f'{self.folder} holds no {RECORDS}: train with the recorder, '
@@ -229,7 +230,8 @@ def plain_training(
 ) -> Config:
     """A config that trains for some iterations and does nothing else.
 
-    The learning rate rises over the first tenth and stays; a checkpoint is left at the end.
+    The learning rate rises over the first tenth and stays; a checkpoint is left at the end. Hooks
+    of the config's own go, and a recorder that a training was given on the command line.
     """
     cfg.work_dir = str(folder)
     _renamed(cfg)
@@ -245,6 +247,9 @@ def plain_training(
     if lr is not None:
         cfg.optim_wrapper.optimizer.lr = lr
     cfg.custom_hooks = []
+    for name, hook in list(cfg.default_hooks.items()):
+        if hook and hook_type(hook) == 'LossRecorder':
+            del cfg.default_hooks[name]
     cfg.log_processor = ConfigDict(by_epoch=False)
     cfg.default_hooks.checkpoint = ConfigDict(
         type='CheckpointHook', by_epoch=False, interval=iterations, save_optimizer=False
