@@ -44,25 +44,6 @@ def read_logs(
     return logs[first:]
 
 
-def of_last_training(work_dir: str | Path, checkpoints: Sequence[Path]) -> list[Path]:
-    """Those of a folder's checkpoints that were written since its last training began.
-
-    A training that has left none has replaced none, and without ``run.json`` all count.
-    """
-    for began in reversed(training_starts(work_dir)):
-        own = [path for path in checkpoints if path.stat().st_mtime >= began.timestamp()]
-        if own:
-            if len(own) < len(checkpoints):
-                print_log(
-                    f'{work_dir} was trained more than once: checkpoints from before {began} are '
-                    'left out',
-                    'current',
-                    30,
-                )
-            return own
-    return list(checkpoints)
-
-
 def _stamp(path: Path) -> str:
     return path.parts[-3]
 

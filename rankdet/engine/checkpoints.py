@@ -6,7 +6,7 @@ import os.path as osp
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .errors import UserError
+from .run_record import training_starts
 from .weights_only import only_weights
 
 _NUMBERED = ('epoch_{}.pth', 'iter_{}.pth')
@@ -116,7 +117,7 @@ def _complete_checkpoints(work_dir: str | Path, saving: dict | None) -> Iterator
     kinds = {template for _, _, template, _ in found}
     found.sort(key=lambda item: item[1] if len(kinds) == 1 else item[0], reverse=True)
     record = Path(work_dir, 'last_checkpoint')
-    paths = [path for *_, path in found]
+    paths = of_last_training(work_dir, [path for *_, path in found])
     if not paths and record.is_file():
         named = Path(record.read_text().strip())
         # That of a run which this one was copied from is not its own.
@@ -128,6 +129,25 @@ def _complete_checkpoints(work_dir: str | Path, saving: dict | None) -> Iterator
             yield path
         else:
             print_log(f'{path} was cut short; looking for an older one', 'current', 30)
+
+
+def of_last_training(work_dir: str | Path, checkpoints: Sequence[Path]) -> list[Path]:
+    """Those of a folder's checkpoints that were written since its last training began.
+
+    A training that has left none has replaced none, and without ``run.json`` all count.
+    """
+    for began in reversed(training_starts(work_dir)):
+        own = [path for path in checkpoints if path.stat().st_mtime >= began.timestamp()]
+        if own:
+            if len(own) < len(checkpoints):
+                print_log(
+                    f'{work_dir} was trained more than once: checkpoints from before {began} are '
+                    'left out',
+                    'current',
+                    30,
+                )
+            return own
+    return list(checkpoints)
 
 
 def _pattern(template: str) -> str:

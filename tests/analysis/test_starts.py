@@ -10,7 +10,7 @@ import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
 from rankdet.analysis.curves import read_scalars, training_seconds
 from rankdet.analysis.figures.runs import Run
-from rankdet.analysis.starts import of_last_training
+from rankdet.engine.checkpoints import checkpoint_to_resume, of_last_training
 from tests.engine import tiny
 from tests.engine.tiny import digits  # noqa: F401
 
@@ -99,6 +99,7 @@ def test_two_trainings_in_one_folder(digits, tmp_path):  # noqa: F811
         cfg = tiny.load(digits, tmp_path / 'run', **options, train_cfg__max_epochs=epochs)
         run = tiny.train(cfg)
     assert list(run.glob('epoch_2.pth'))  # of the first
+    assert checkpoint_to_resume(cfg, 'auto') == run / 'epoch_1.pth'
     assert found_in(run)[1].keys() == found_in(run)[0].keys() == {1, 2, 3}
     for measure in (False, True):
         (curve,) = figures.ap_curves(figures.open_runs([run]), measure=measure)['curves']

@@ -12,7 +12,7 @@ from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
 from rankdet.analysis.figures.style import look, panels, runs_text
-from rankdet.analysis.starts import of_last_training
+from rankdet.engine.checkpoints import of_last_training
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import read_checkpoint
 from rankdet.evaluation import evaluate
