@@ -13,6 +13,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from rankdet.commands import how_to_go_on
+
 from .checkpoints import latest_checkpoint
 from .errors import Interrupted
 
@@ -27,6 +29,8 @@ class Interruption(Hook):
 
     Args:
         work_dir: the run's folder.
+        go_on: what goes on with the run; default: the option ``--resume``, or what the command says
+            that has started this one.
 
     Example:
         >>> with Interruption(cfg.work_dir) as interruption:  # doctest: +SKIP
@@ -35,8 +39,9 @@ class Interruption(Hook):
         ...     runner.train()
     """
 
-    def __init__(self, work_dir: str) -> None:
+    def __init__(self, work_dir: str, go_on: str | None = None) -> None:
         self.work_dir = work_dir
+        self.go_on = go_on or how_to_go_on()
         self.received: int | None = None
         self.when = 0.0
         self.ending = False
@@ -113,7 +118,7 @@ class Interruption(Hook):
         checkpoint = latest_checkpoint(self.work_dir)
         if checkpoint is None:
             return 'no checkpoint was saved yet' if always else ''
-        return f'continue with --resume (from {checkpoint})'
+        return f'{self.go_on} (from {checkpoint})'
 
 
 @contextmanager
