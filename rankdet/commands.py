@@ -8,6 +8,9 @@ from pathlib import Path
 
 #: Set by the command ``rankdet``, for the tool and for all processes that it starts.
 STARTED_AS = 'RANKDET_STARTED_AS'
+#: How a run that was interrupted goes on: set for a training that another command starts.
+GO_ON = 'RANKDET_GO_ON'
+SAME_COMMAND = 'call the same command again to go on'
 #: The files of ``tools/``, which an installed package carries along with the configs.
 TOOLS = Path(__file__).resolve().parent / '.mim/tools'
 
@@ -35,3 +38,8 @@ def tool_line(tool: str, *arguments: object) -> str:
     else:
         words = ['python', f'tools/{file}']
     return shlex.join([*words, *map(str, arguments)])
+
+
+def how_to_go_on() -> str:
+    """What a training says of how it goes on: the command that a user typed decides that."""
+    return os.environ.get(GO_ON, 'continue with --resume')

@@ -4,12 +4,13 @@
     python tools/demo.py --loss focal         # the same with focal loss, into work_dirs/demo-focal
     python tools/demo.py --train 48 --val 16 --epochs 1 --data data/tiny --work-dir work_dirs/tiny
 
-A second call shows what the first one left.
+A second call goes on where the first one was interrupted, or shows what it left.
 """
 
 import argparse
 from pathlib import Path
 
+from rankdet.commands import SAME_COMMAND
 from rankdet.engine.errors import one_line_errors
 
 
@@ -29,11 +30,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     work_dir = args.work_dir or 'work_dirs/demo' + ('' if args.loss == 'ap' else f'-{args.loss}')
-    with one_line_errors():
+    with one_line_errors(SAME_COMMAND):
         from rankdet.analysis.demo import DemoOptions, as_text, run_demo
+        from rankdet.analysis.reproduce.commands import interrupted_by_sigterm
 
         options = DemoOptions(args.loss, args.train, args.val, args.epochs, args.data)
-        summary = run_demo(options, work_dir, Path(__file__).resolve().parent.parent)
+        with interrupted_by_sigterm():
+            summary = run_demo(options, work_dir, Path(__file__).resolve().parent.parent)
         print('\n' + as_text(summary), end='')
 
 

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from rankdet.analysis.own_model import BACKBONES, DETECTORS, LOSSES
+from rankdet.commands import SAME_COMMAND
 from rankdet.datasets.own.convert import FORMATS
 from rankdet.engine.errors import one_line_errors
 
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = vars(parse_args())
-    with one_line_errors():
+    with one_line_errors(SAME_COMMAND):
         import rankdet.plugin  # noqa: F401, before any import of MMDetection
         from rankdet.analysis.own_config import OwnOptions
         from rankdet.analysis.own_data import as_text, train_own

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import plot_precision_recall, plot_training, training_seconds
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE, draw_boxes, page
+from rankdet.analysis.reproduce.commands import locked, run_command
 from rankdet.commands import tool_line
 from rankdet.engine.errors import UserError
 from rankdet.evaluation.coco_data import load_detections, load_ground_truth
@@ -66,7 +65,8 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         The summary, as it is stored in ``work_dir/summary.json``.
 
     Raises:
-        UserError: an option is out of range, ``work_dir`` holds a run of others, or a step failed.
+        UserError: an option is out of range, ``work_dir`` holds a run of others, another demo is
+            at work in it, or a step failed.
     """
     options.check()
     work_dir = Path(work_dir)
@@ -87,10 +87,19 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         + ['--train', options.train, '--val', options.val],
     )
     work_dir.mkdir(parents=True, exist_ok=True)
-    _write_whole(options_file, json.dumps(asdict(options)))
-    results = work_dir / 'results'
+    with locked(work_dir):
+        _write_whole(options_file, json.dumps(asdict(options)))
+        summary = _train_and_test(options, work_dir, root)
+        (work_dir / 'summary.md').write_text(as_text(summary))
+        _write_whole(done, json.dumps(summary, indent=2))
+    return summary
+
+
+def _train_and_test(options: DemoOptions, work_dir: Path, root: Path) -> dict:
+    data, results = Path(options.data), work_dir / 'results'
     config = work_dir / 'demo_config.py'
-    _write_whole(config, _config(options, root, results))
+    if not config.exists():  # it may have been edited since
+        _write_whole(config, _config(options, root, results))
     _step(
         f'2/4  training by {LOSSES[options.loss]} (the log shows the time left as eta)',
         [root / 'tools/train.py', config, '--work-dir', work_dir, '--resume'],
@@ -105,23 +114,20 @@ def run_demo(options: DemoOptions, work_dir: str | Path, root: Path) -> dict:
         DIGITS=data,
     )
     print('\n== 4/4  pictures and plots', flush=True)
-    summary = describe(
+    measured = describe(
         data / 'annotations/instances_val.json',
         data / 'val',
         written,
         work_dir,
         title=f'RetinaNet, {LOSSES[options.loss]}, digits',
     )
-    summary |= dict(
+    return measured | dict(
         loss=options.loss,
         config=str(config),
         checkpoint=str(checkpoint),
         log=str(max(work_dir.glob('*/*.log'), key=lambda path: path.stat().st_mtime)),
         minutes_of_training=round(training_seconds(work_dir) / 60, 1),
     )
-    (work_dir / 'summary.md').write_text(as_text(summary))
-    _write_whole(done, json.dumps(summary, indent=2))
-    return summary
 
 
 def _config(options: DemoOptions, root: Path, results: Path) -> str:
@@ -272,9 +278,7 @@ def _write_whole(path: Path, text: str) -> None:
 def _step(title: str, command: list, **environment: object) -> None:
     print(f'\n== {title}', flush=True)
     variables = {name: str(value) for name, value in environment.items()}
-    status = subprocess.run(
-        [sys.executable, *map(str, command)], check=False, env=os.environ | variables
-    ).returncode
+    status = run_command([sys.executable, *map(str, command)], variables, show=False)
     if status:
         raise UserError(f'this step failed with status {status}; the lines above say why')
 

@@ -11,6 +11,7 @@ from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import training_seconds
 from rankdet.analysis.demo import describe
 from rankdet.analysis.own_config import OwnOptions, config_text
+from rankdet.commands import SAME_COMMAND
 from rankdet.datasets.own.convert import OwnData, convert_own
 from rankdet.datasets.voc import write_whole
 from rankdet.engine import launch
@@ -83,7 +84,7 @@ def train_own(
         write_whole(config, config_text(options, data))
     cfg = launch.load_config(str(config), work_dir=str(run))
     say(f'\n== 3/4  training, {cfg.train_cfg.max_epochs} epochs (eta in the log: the time left)')
-    launch.train(cfg, resume='auto')
+    launch.train(cfg, resume='auto', go_on=SAME_COMMAND)
     say('\n== 4/4  measuring and drawing')
     summary = _measure(options, data, work_dir, run)
     write_whole(work_dir / 'summary.md', as_text(summary))

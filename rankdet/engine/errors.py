@@ -69,8 +69,8 @@ def explain(error: BaseException) -> str | None:
     if 'failed to load image' in text or kind == 'UnidentifiedImageError':
         return (
             f'{text}; the file is no readable image: replace it or take it out of the data set '
-            f'({tool_line("check_data", "CONFIG", "--decode")} finds all of them); --cfg-options '
-            'train_dataloader.dataset.skip_unreadable=True skips it in training'
+            f'({tool_line("check_data", "CONFIG", "--decode")} finds all of them); '
+            'train_dataloader.dataset.skip_unreadable=True in the config skips it in training'
         )
     lost = _loss(error, text, kind)
     if lost:
@@ -119,14 +119,14 @@ def _loss(error: BaseException, text: str, kind: str) -> str | None:
     if 'Bus error' in text or 'unable to write to file </torch_' in text:
         return (
             'data workers ran out of shared memory (/dev/shm): enlarge it (docker run '
-            '--shm-size=8g), or set train_dataloader.num_workers to less'
+            '--shm-size=8g), or set train_dataloader.num_workers to less in the config'
         )
     worker = _LOST_WORKER.search(text)
     if worker or _while_a_worker_was_heard(error):
         who, how = worker.groups() if worker else ('', kind)
         return (
             f'data worker {who} was lost ({how}); usually the machine ran out of memory: set '
-            'train_dataloader.num_workers or batch_size to less'
+            'train_dataloader.num_workers or batch_size to less in the config'
         ).replace('  ', ' ')
     if kind.startswith('Dist') or '/gloo/' in text:
         return (
@@ -151,10 +151,13 @@ def _while_a_worker_was_heard(error: BaseException) -> bool:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(go_on: str = '') -> Iterator[None]:
     """Run a command line: a user's mistake ends it with one line on stderr and status 1.
 
     A signal ends it with status 128 + its number. An exception's attribute ``remedy`` is added.
+
+    Args:
+        go_on: the remedy for a signal, where the exception has none.
     """
     try:
         # OpenCV takes it when it is imported, which nothing outside has done yet.
@@ -166,7 +169,7 @@ def one_line_errors() -> Iterator[None]:
         number = getattr(stop, 'number', signal.SIGINT)
         if os.environ.get('RANK', '0') == '0':
             what = 'interrupted' if number == signal.SIGINT else f'ended by {stop}'
-            print(_with_remedy(what, stop), file=sys.stderr)
+            print(_with_remedy(what, stop, go_on), file=sys.stderr)
         sys.exit(128 + number)
     except BrokenPipeError:
         # Whoever read the output has seen enough, as `head` does; nobody is left to tell.
@@ -181,10 +184,10 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(1)
 
 
-def _with_remedy(line: str, error: BaseException) -> str:
+def _with_remedy(line: str, error: BaseException, otherwise: str = '') -> str:
     # torch may raise that a data worker was lost while an error is on its way here.
     last: BaseException | None = error
     while last and not hasattr(last, 'remedy'):
         last = last.__context__
-    remedy = getattr(last, 'remedy', '')
+    remedy = getattr(last, 'remedy', otherwise)
     return f'{line}; {remedy}' if remedy else line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -12,8 +13,12 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from rankdet.commands import how_to_go_on
+
 from .checkpoints import latest_checkpoint
 from .errors import Interrupted
+
+_COPIES = 1.0  # seconds in which a launcher passes on what its group got already
 
 
 class Interruption(Hook):
@@ -24,6 +29,8 @@ class Interruption(Hook):
 
     Args:
         work_dir: the run's folder.
+        go_on: what goes on with the run; default: the option ``--resume``, or what the command says
+            that has started this one.
 
     Example:
         >>> with Interruption(cfg.work_dir) as interruption:  # doctest: +SKIP
@@ -32,18 +39,36 @@ class Interruption(Hook):
         ...     runner.train()
     """
 
-    def __init__(self, work_dir: str) -> None:
+    def __init__(self, work_dir: str, go_on: str | None = None) -> None:
         self.work_dir = work_dir
+        self.go_on = go_on or how_to_go_on()
         self.received: int | None = None
+        self.when = 0.0
+        self.ending = False
         self.started = False
         self.before: dict = {}
 
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.started = True
-        self.check()  # Python drops an exception that a handler raises inside a destructor
+        self.check()
+
+    def _before_epoch(self, *args: Any, **kwargs: Any) -> None:  # of training, validation or test
+        self.check()
+
+    def _before_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.check()
+
+    def _after_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.check()
+
+    def after_run(self, *args: Any, **kwargs: Any) -> None:
+        self.check()
 
     def check(self) -> None:
-        """Raise if a signal has arrived."""
+        """Raise if a signal has arrived.
+
+        Python drops an exception that a handler raises inside a destructor or a hook of a fork.
+        """
         if self.received:
             raise Interrupted(self.received)
 
@@ -59,8 +84,10 @@ class Interruption(Hook):
         if os.getpid() != self.process:  # a child that was forked
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif self.received is None:  # a launcher passes on what its group got already
-            self.received = number
+            return
+        now = time.monotonic()
+        if not (self.ending or (self.received and now - self.when < _COPIES)):
+            self.received, self.when = number, now
             # Data workers end too; torch would raise that, anywhere.
             signal.signal(signal.SIGCHLD, lambda *_: None)
             raise Interrupted(number)
@@ -71,6 +98,7 @@ class Interruption(Hook):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.ending = True
         # A launched process ends now: the launcher's copy of the signal must not break that.
         if not (self.received and 'RANK' in os.environ):
             for number, handler in self.before.items():
@@ -90,7 +118,7 @@ class Interruption(Hook):
         checkpoint = latest_checkpoint(self.work_dir)
         if checkpoint is None:
             return 'no checkpoint was saved yet' if always else ''
-        return f'continue with --resume (from {checkpoint})'
+        return f'{self.go_on} (from {checkpoint})'
 
 
 @contextmanager

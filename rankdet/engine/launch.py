@@ -90,7 +90,12 @@ def model_config(cfg: Config) -> ConfigDict:
 
 
 def train(
-    cfg: Config, *, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None
+    cfg: Config,
+    *,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    go_on: str | None = None,
 ) -> Runner:
     """Train as a config says.
 
@@ -101,6 +106,7 @@ def train(
             batch in use.
         resume: 'auto' continues from the newest complete checkpoint of the work directory, or
             starts anew where there is none; a path continues from that file.
+        go_on: what errors say of how the run goes on, where that is not the option ``--resume``.
 
     Returns:
         The runner, with the trained model.
@@ -131,7 +137,7 @@ def train(
         _keep_seed(cfg)
     _own_visualizer(cfg)
     with (
-        Interruption(cfg.work_dir) as interruption,
+        Interruption(cfg.work_dir, go_on) as interruption,
         NewWorkDir(cfg.work_dir) as folder,
         naming_empty_images(cfg),
         checked_annotations(),

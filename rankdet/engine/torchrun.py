@@ -15,6 +15,8 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from rankdet.commands import how_to_go_on
+
 
 def main() -> None:
     """Run torchrun on the arguments of the command line."""
@@ -31,7 +33,7 @@ def main() -> None:
                 cause = ' (often: not enough memory)' if name == 'SIGKILL' else ''
                 print(
                     f'error: process {rank} of this run was killed by {name}{cause}, the others '
-                    'were ended; continue with --resume',
+                    f'were ended; {how_to_go_on()}',
                     file=sys.stderr,
                 )
         sys.exit(1)

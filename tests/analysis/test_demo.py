@@ -8,6 +8,7 @@ import pytest
 
 from rankdet.analysis import demo
 from rankdet.analysis.pictures import BLUE, GREEN, ORANGE
+from rankdet.analysis.reproduce.commands import locked
 from rankdet.engine.errors import UserError
 from tests.tools import cli
 
@@ -117,6 +118,25 @@ def test_a_finished_demo_is_not_run_again(tmp_path):
     other = demo.DemoOptions(train=5, val=2, epochs=1)
     with pytest.raises(UserError, match='other options'):
         demo.run_demo(other, tmp_path, tmp_path / 'nowhere')
+
+
+def test_a_second_demo_in_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, '_step', lambda *arguments, **environment: None)
+    run = tmp_path / 'run'
+    with locked(run), pytest.raises(UserError, match='another run is at work in'):
+        demo.run_demo(demo.DemoOptions(), run, tmp_path)
+
+
+def test_an_edited_config_is_used(tmp_path, monkeypatch):
+    def step(title, command, **environment):
+        if 'train' in title:
+            raise UserError((tmp_path / 'run/demo_config.py').read_text())
+
+    monkeypatch.setattr(demo, '_step', step)
+    for text in ("^_base_ = '.*digits-160.py'", '^edited$'):
+        with pytest.raises(UserError, match=text):
+            demo.run_demo(demo.DemoOptions(), tmp_path / 'run', tmp_path)
+        (tmp_path / 'run/demo_config.py').write_text('edited')
 
 
 @pytest.mark.parametrize('name', ['train', 'val', 'epochs'])

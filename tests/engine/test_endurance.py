@@ -24,7 +24,8 @@ OPTIONS = dict(
     custom_hooks=[dict(type='Misfortune')],
     custom_imports=dict(imports=['rankdet.plugin', 'tests.engine.misfortune']),
 )
-HOW_ON = r'continue with --resume \(from \S*run/epoch_1\.pth\)'
+FROM = r'\(from \S*run/epoch_1\.pth\)'
+HOW_ON = rf'continue with --resume {FROM}'
 BOUND = 120  # seconds, many times what any of them takes: for tests that hang
 
 
@@ -36,9 +37,9 @@ def whole(digits, tmp_path_factory):
     return tiny.train(tiny.load(digits, folder / 'run', **OPTIONS))
 
 
-def start(event: str, folder: Path, config: Path) -> tuple[cli.Done, list[str]]:
+def start(event: str, folder: Path, tool: str, *arguments) -> tuple[cli.Done, list[str]]:
     """Train in a session of its own, as a terminal's or scheduler's; also the lines of the end."""
-    command = [sys.executable, cli.ROOT / 'tools/train.py', config, '--work-dir', folder / 'run']
+    command = [sys.executable, cli.ROOT / f'tools/{tool}.py', *arguments]
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
@@ -68,7 +69,8 @@ def names(folder: Path) -> list[str]:
     ],
 )
 def test_an_end(event, status, line, whole, digits, tmp_path):
-    done, lines = start(event, tmp_path, whole.parent / 'config.py')
+    arguments = (whole.parent / 'config.py', '--work-dir', tmp_path / 'run')
+    done, lines = start(event, tmp_path, 'train', *arguments)
     assert done.status == status, done.err[-3000:]
     if 'worker' in event:  # threads of the other one may complain, even within the line's
         assert len(re.findall(f'{line}; {HOW_ON}$', done.err, re.MULTILINE)) == 1, done.err[-3000:]
@@ -79,6 +81,26 @@ def test_an_end(event, status, line, whole, digits, tmp_path):
     tiny.train(tiny.load(digits, tmp_path / 'run', **OPTIONS), resume='auto')
     assert_same(whole / 'epoch_2.pth', tmp_path / 'run/epoch_2.pth')
     assert names(tmp_path / 'run') == ['epoch_2.pth']
+
+
+@pytest.mark.parametrize(
+    'event, status, line',
+    [
+        ('lost_worker 8', 1, 'error: data worker [\\d ]*was lost \\(.* less in the config'),
+        ('control_c 8', 130, 'interrupted'),
+        ('scheduler 8', 143, 'ended by SIGTERM'),
+    ],
+)
+def test_an_end_of_train_own(event, status, line, digits, tmp_path):
+    """It has neither --resume nor --cfg-options, and names none of them."""
+    folder = tmp_path / 'mine'
+    folder.mkdir()
+    tiny.write(folder / 'config.py', digits, **OPTIONS)
+    done, _ = start(event, tmp_path, 'train_own', digits, '--work-dir', folder)
+    assert done.status == status and '--resume' not in done.err, done.err[-3000:]
+    how_on = f'call the same command again to go on {FROM}'
+    assert len(re.findall(f'^{line}; {how_on}$', done.err, re.MULTILINE)) == 1, done.err[-3000:]
+    assert names(folder / 'run') == ['epoch_1.pth'] and not running(folder / 'run')
 
 
 @pytest.fixture

@@ -32,16 +32,16 @@ FileNotFoundError: [Errno 2] No such file or directory: 'a/b.png'
         (AssertionError('failed to load image: a.png'),
          'failed to load image: a.png; the file is no readable image: replace it or take it out '
          'of the data set (python tools/check_data.py CONFIG --decode finds all of them); '
-         '--cfg-options train_dataloader.dataset.skip_unreadable=True skips it in training'),
+         'train_dataloader.dataset.skip_unreadable=True in the config skips it in training'),
         (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '),
          'data worker 7 was lost (killed by signal: Killed); usually the machine ran out of '
-         'memory: set train_dataloader.num_workers or batch_size to less'),
+         'memory: set train_dataloader.num_workers or batch_size to less in the config'),
         (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'),
          'data worker 7, 8 was lost (exited unexpectedly); usually the machine ran out of '
-         'memory: set train_dataloader.num_workers or batch_size to less'),
+         'memory: set train_dataloader.num_workers or batch_size to less in the config'),
         (RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible'),
          'data workers ran out of shared memory (/dev/shm): enlarge it (docker run '
-         '--shm-size=8g), or set train_dataloader.num_workers to less'),
+         '--shm-size=8g), or set train_dataloader.num_workers to less in the config'),
         (OSError(28, 'No space left on device', 'run/epoch_1.pth'),
          'No space left on device in run: make room there or choose another folder by --work-dir'),
         (RuntimeError('[gloo/transport/tcp/pair.cc:5] /gloo/ Connection closed by peer'),
@@ -129,10 +129,11 @@ def test_json():
     assert explain(error.value).startswith('not valid JSON: ')
 
 
-def test_an_interruption(capsys):
-    with pytest.raises(SystemExit) as end, one_line_errors():
+@pytest.mark.parametrize('go_on, line', [('', 'interrupted'), ('go on', 'interrupted; go on')])
+def test_an_interruption(go_on, line, capsys):
+    with pytest.raises(SystemExit) as end, one_line_errors(go_on):
         raise KeyboardInterrupt
-    assert end.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+    assert end.value.code == 130 and capsys.readouterr().err == f'{line}\n'
 
 
 def test_a_worker_that_dies_while_it_is_heard():

@@ -13,17 +13,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from rankdet.commands import GO_ON, SAME_COMMAND
 from rankdet.engine.errors import Interrupted, UserError
 
 #: Starts a command with environment variables beside the present ones; returns its exit status.
 Start = Callable[[list[str], Mapping[str, str]], int]
 
 
-def run_command(command: list[str], variables: Mapping[str, str]) -> int:
-    """Run a command beside this process, which an interruption ends too."""
-    print(f'\n$ {" ".join([*(f"{k}={v}" for k, v in variables.items()), shlex.join(command)])}')
-    sys.stdout.flush()
-    known = os.environ | {'PYTHON': sys.executable} | dict(variables)
+def run_command(command: list[str], variables: Mapping[str, str], *, show: bool = True) -> int:
+    """Run a command beside this process, which an interruption ends too.
+
+    Args:
+        command: its words.
+        variables: of the environment, beside the present ones.
+        show: print the command first.
+
+    Returns:
+        Its exit status.
+    """
+    if show:
+        words = [*(f'{k}={v}' for k, v in variables.items()), shlex.join(command)]
+        print(f'\n$ {" ".join(words)}', flush=True)
+    known = os.environ | {'PYTHON': sys.executable, GO_ON: SAME_COMMAND} | dict(variables)
     process = subprocess.Popen(command, env=known, close_fds=False)  # see locked()
     try:
         return process.wait()
