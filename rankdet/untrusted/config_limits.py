@@ -29,7 +29,7 @@ class Unread(NamedTuple):
     source: str
 
     def __repr__(self) -> str:
-        return f'<{self.file}:{self.line}: {self.source}>'
+        return ' '.join(f'<{self.file}:{self.line}: {self.source}>'.split())
 
 
 class NotPlain(Exception):

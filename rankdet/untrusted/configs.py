@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import keyword
 import operator
 import os
 import pprint
@@ -72,17 +73,22 @@ class ReadConfig(NamedTuple):
     def text(self) -> str:
         """As Python, with what was not run in comments at the end.
 
+        MMEngine may read it as a config: there is nothing in it that it would put something into.
+
         Raises:
-            Refused: it would be beyond all reading.
+            Refused: it would be beyond all reading, or JSON has a name that is none in Python.
         """
         stream = Bounded()
         for name, value in self.values.items():
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise Refused(f'the config has the name {name!r}, which is none in Python')
             stream.write(f'{name} = ')
             pprint.pprint(value, stream, sort_dicts=False)
         lines = [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
         if lines:
+            lines = [' '.join(line.split()).replace('{{', '{ {') for line in lines]
             lines = ['', '# Not run, so that values may differ from these:', *lines]
-        return stream.getvalue() + '\n'.join(lines)
+        return stream.getvalue().replace('{{', r'{\x7b') + '\n'.join(lines)
 
 
 def read_config(path: str | Path) -> ReadConfig:

@@ -112,6 +112,29 @@ def test_other_kinds_are_refused(tmp_path, name):
         read_config(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('a.py', r"""a = '{' '{$NOPE:8|\nopen("ran","w")#}}'; b = [b'{' b'{{x', '{' '{{{']"""),
+        (f'x\n{CODE}\n#.py', 'run()'),
+    ],
+    ids=['variable', 'name of the file'],
+)
+def test_what_is_shown_is_a_config_that_runs_nothing(tmp_path, monkeypatch, name, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(text)
+    found = read_config(name)
+    Path('plain.py').write_text(found.text())
+    loaded = Config.fromfile('plain.py').to_dict()
+    assert loaded == found.values and not Path('ran').exists()
+
+
+def test_names_of_json_that_are_code(tmp_path):
+    (tmp_path / 'a.json').write_text(f'{{"{CODE}; a": 1}}'.replace("'", r'\u0027'))
+    with pytest.raises(Refused, match='which is none in Python'):
+        read_config(tmp_path / 'a.json').text()
+
+
 def test_json_on_bases(tmp_path):
     files = {
         'a.json': '{"_base_": ["b.json", "c.py"], "n": {"y": "{{$NOPE:2}}"}, "__x": 1,'
