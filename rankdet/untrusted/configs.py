@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import keyword
 import operator
 import os
-import pprint
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from .config_limits import (
     LARGEST_INT,
     LONGEST,
     MOST_VALUES,
-    Bounded,
     NotPlain,
     Unread,
     as_key,
@@ -34,7 +31,8 @@ from .config_limits import (
 from .config_text import ConfigText, decoded, put_in
 from .documents import parse_json
 from .limits import Refused
-from .python_text import parse
+from .python_text import parse_filled
+from .shown_config import ReadConfig
 
 _LARGEST_FILE = 10**6  # bytes, with its bases
 _MOST_FILES = 64
@@ -57,38 +55,6 @@ _METHODS = {
     *dir(dict),
     *('build_lazy', 'deepcopy', 'freeze', 'lazy', 'merge', 'scope', 'to_dict', 'unfreeze'),
 }
-
-
-class ReadConfig(NamedTuple):
-    """A config as far as it is known without running it.
-
-    Attributes:
-        values: top-level names and what they hold; :class:`Unread` in place of what is not known.
-        unread: everything that was not run. A statement among them may change any value.
-    """
-
-    values: dict[str, Any]
-    unread: list[Unread]
-
-    def text(self) -> str:
-        """As Python, with what was not run in comments at the end.
-
-        MMEngine may read it as a config: there is nothing in it that it would put something into.
-
-        Raises:
-            Refused: it would be beyond all reading, or JSON has a name that is none in Python.
-        """
-        stream = Bounded()
-        for name, value in self.values.items():
-            if not name.isidentifier() or keyword.iskeyword(name):
-                raise Refused(f'the config has the name {name!r}, which is none in Python')
-            stream.write(f'{name} = ')
-            pprint.pprint(value, stream, sort_dicts=False)
-        lines = [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
-        if lines:
-            lines = [' '.join(line.split()).replace('{{', '{ {') for line in lines]
-            lines = ['', '# Not run, so that values may differ from these:', *lines]
-        return stream.getvalue().replace('{{', r'{\x7b') + '\n'.join(lines)
 
 
 def read_config(path: str | Path) -> ReadConfig:
@@ -148,7 +114,7 @@ class _Reader:
             raw = decoded(path.read_bytes())
             filled = put_in(raw, path, len(raw) + _LARGEST_FILE - self.bytes)
             self.bytes += max(len(filled.text) - len(raw), 0)
-            tree = None if path.suffix == '.json' else _parsed(raw, filled.text)
+            tree = None if path.suffix == '.json' else parse_filled(raw, filled.text)
         except Refused as error:
             raise Refused(f'config {path} {error}') from None
         file = _File(self, path, filled)
@@ -436,19 +402,6 @@ class _File:
             else:
                 found[key] = self.value(node)
         return found
-
-
-def _parsed(raw: str, text: str) -> ast.Module:
-    """MMEngine runs the text with what it put in, unless there are imports in the one without."""
-    tree = parse(text)
-    if raw != text and _imports(parse(raw)) and not _imports(tree):
-        raise Refused('has imports that a {{...}} turns into something else')
-    return tree
-
-
-def _imports(tree: ast.Module) -> bool:
-    kinds = (ast.Import, ast.ImportFrom, ast.With)
-    return any(isinstance(node, kinds) for node in ast.walk(tree))
 
 
 def _is_base(node: ast.stmt) -> bool:

@@ -42,3 +42,16 @@ def _parse_deep(text: str) -> ast.Module:
             return pool.submit(ast.parse, text).result()
     finally:
         threading.stack_size(ordinary)
+
+
+def parse_filled(raw: str, text: str) -> ast.Module:
+    """MMEngine runs the text with what it put in, unless there are imports in the one without."""
+    tree = parse(text)
+    if raw != text and _imports(parse(raw)) and not _imports(tree):
+        raise Refused('has imports that a {{...}} turns into something else')
+    return tree
+
+
+def _imports(tree: ast.Module) -> bool:
+    kinds = (ast.Import, ast.ImportFrom, ast.With)
+    return any(isinstance(node, kinds) for node in ast.walk(tree))
