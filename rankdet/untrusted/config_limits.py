@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -31,7 +29,7 @@ class Unread(NamedTuple):
     source: str
 
     def __repr__(self) -> str:
-        return f'<{self.file}:{self.line}: {self.source}>'
+        return ' '.join(f'<{self.file}:{self.line}: {self.source}>'.split())
 
 
 class NotPlain(Exception):
@@ -50,18 +48,6 @@ def number(found: Any) -> Any:
     return found
 
 
-def substituted(
-    pattern: re.Pattern[str], value: Callable[[re.Match[str]], str], text: str
-) -> Iterator[str]:
-    """Piece by piece, what ``pattern.sub`` would put together."""
-    end = 0
-    for found in pattern.finditer(text):
-        yield text[end : found.start()]
-        yield value(found)
-        end = found.end()
-    yield text[end:]
-
-
 def as_key(found: Any) -> Any:
     """What a dict or set may hash: a tuple of tuples of tuples would take for ever."""
     if type(found) is int:
@@ -75,13 +61,11 @@ def merged(new: dict, old: dict) -> dict:
     """``new`` over ``old``, as MMEngine merges a config into its base."""
     found = dict(old)
     for key, value in new.items():
-        if not isinstance(value, dict):
-            found[key] = value
-            continue
-        replaces = value.get('_delete_', False)
-        value = {k: v for k, v in value.items() if k != '_delete_'}
-        below = found.get(key) if not replaces else None
-        found[key] = merged(value, below if isinstance(below, dict) else {})
+        if isinstance(value, dict) and key in old:
+            below = {} if value.get('_delete_', False) else old[key]
+            value = {k: v for k, v in value.items() if k != '_delete_'}
+            value = merged(value, below) if isinstance(below, dict) and below else value
+        found[key] = value
     return found
 
 

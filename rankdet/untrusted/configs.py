@@ -11,17 +11,15 @@ import ast
 import importlib.util
 import operator
 import os
-import pprint
-import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from .config_limits import (
     LARGEST_INT,
     LONGEST,
     MOST_VALUES,
-    Bounded,
     NotPlain,
     Unread,
     as_key,
@@ -29,11 +27,12 @@ from .config_limits import (
     merged,
     number,
     sequence,
-    substituted,
 )
-from .documents import read_json
+from .config_text import ConfigText, decoded, put_in
+from .documents import parse_json
 from .limits import Refused
-from .python_text import parse
+from .python_text import parse_filled
+from .shown_config import ReadConfig
 
 _LARGEST_FILE = 10**6  # bytes, with its bases
 _MOST_FILES = 64
@@ -45,40 +44,17 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
-_FILE = re.compile(r'\{\{\s*(file(?:Dirname|Basename|BasenameNoExtension|Extname))\s*\}\}')
-_VARIABLE = re.compile(r'\{\{\s*\$\s*(\w+)\s*:\s*([^\s{}]*)\s*\}\}')
 _SIGNS: dict[type, Callable[[Any], Any]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
 }
-
-
-class ReadConfig(NamedTuple):
-    """A config as far as it is known without running it.
-
-    Attributes:
-        values: top-level names and what they hold; :class:`Unread` in place of what is not known.
-        unread: everything that was not run. A statement among them may change any value.
-    """
-
-    values: dict[str, Any]
-    unread: list[Unread]
-
-    def text(self) -> str:
-        """As Python, with what was not run in comments at the end.
-
-        Raises:
-            Refused: it would be beyond all reading.
-        """
-        stream = Bounded()
-        for name, value in self.values.items():
-            stream.write(f'{name} = ')
-            pprint.pprint(value, stream, sort_dicts=False)
-        lines = [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
-        if lines:
-            lines = ['', '# Not run, so that values may differ from these:', *lines]
-        return stream.getvalue() + '\n'.join(lines)
+_KINDS = ('.py', '.json')
+# What MMEngine's ConfigDict answers to itself, whatever it holds.
+_METHODS = {
+    *dir(dict),
+    *('build_lazy', 'deepcopy', 'freeze', 'lazy', 'merge', 'scope', 'to_dict', 'unfreeze'),
+}
 
 
 def read_config(path: str | Path) -> ReadConfig:
@@ -92,16 +68,14 @@ def read_config(path: str | Path) -> ReadConfig:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: it is no Python, too large, nests too deep, or its bases go round in circles.
+        Refused: it is no Python or JSON in UTF-8, too large, nests too deep, its bases go round in
+            circles, or what MMEngine puts into its text may be code.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.abspath(path))  # as MMEngine: a link's bases are beside the link
     if not path.is_file():
         raise FileNotFoundError(f'config {path} does not exist')
-    if path.suffix == '.json':
-        values = read_json(path, 'config')
-        if not isinstance(values, dict):
-            raise Refused(f'config {path} is no object of names and values')
-        return ReadConfig(values, [])
+    if path.suffix not in _KINDS:
+        raise Refused(f'config {path} is no .py or .json')
     roots = [folder for folder in path.parents if folder.name == 'configs'] or [path.parent]
     reader = _Reader(roots[0])
     try:
@@ -109,6 +83,13 @@ def read_config(path: str | Path) -> ReadConfig:
     except RecursionError:
         raise Refused(f'config {path} nests too deep') from None
     return ReadConfig(values, reader.unread)
+
+
+@dataclass
+class _FromBase:
+    """``{{_base_.name}}``: to a config while it runs a string, the base's value at its end."""
+
+    value: Any
 
 
 class _Reader:
@@ -130,11 +111,14 @@ class _Reader:
             raise Refused(f'config {path} has, with its bases, more than {_LARGEST_FILE} bytes')
         self.open.append(path)
         try:
-            content = path.read_bytes()
-            tree = parse(content)
+            raw = decoded(path.read_bytes())
+            filled = put_in(raw, path, len(raw) + _LARGEST_FILE - self.bytes)
+            self.bytes += max(len(filled.text) - len(raw), 0)
+            tree = None if path.suffix == '.json' else parse_filled(raw, filled.text)
         except Refused as error:
             raise Refused(f'config {path} {error}') from None
-        found = _File(self, path, content).values(tree)
+        file = _File(self, path, filled)
+        found = file.values(tree) if tree else file.json_values()
         self.open.pop()
         return found
 
@@ -160,21 +144,67 @@ class _Reader:
 class _File:
     """One file, statement by statement."""
 
-    def __init__(self, reader: _Reader, path: Path, content: bytes) -> None:
-        self.reader, self.path, self.lines = reader, path, content.splitlines()
+    def __init__(self, reader: _Reader, path: Path, filled: ConfigText) -> None:
+        self.reader, self.path, self.filled = reader, path, filled
+        self.lines = filled.text.encode().splitlines()
         inside = path.is_relative_to(reader.root)
         self.name = str(path.relative_to(reader.root) if inside else path)
         self.base: dict[str, Any] = {}
         self.own: dict[str, Any] = {}
 
     def values(self, tree: ast.Module) -> dict[str, Any]:
-        for node in tree.body:  # wherever it stands, MMEngine reads it first
-            match node:
-                case ast.Assign(targets=[ast.Name(id='_base_')], value=value):
-                    self.read_bases(value)
+        # Wherever it stands, MMEngine reads it first, and no second one.
+        base = next(filter(_is_base, tree.body), None)
+        if isinstance(base, ast.Assign):
+            self.read_bases(base.value)
         for node in tree.body:
-            self.statement(node)
-        return self.reader.merged(self.own, self.base)
+            if not _is_base(node):
+                self.statement(node)
+        return self.whole()
+
+    def json_values(self) -> dict[str, Any]:
+        shown = f'config {self.path}'
+        values = parse_json(self.filled.text.encode(), shown)
+        if not isinstance(values, dict):
+            raise Refused(f'{shown} is no object of names and values')
+        self.follow(values.get('_base_', []), ast.Constant('', lineno=1))
+        self.own = values
+        try:
+            return self.whole()
+        except (NotPlain, KeyError, TypeError):
+            raise Refused(f'{shown} has a {{{{_base_.name}}}} that its bases do not have') from None
+
+    def whole(self) -> dict[str, Any]:
+        """Own values over the base's, without the names that MMEngine leaves out."""
+        left_out = ('_base_', '_deprecation_')
+        own = {k: v for k, v in self.own.items() if k not in left_out and not k.startswith('__')}
+        if self.filled.bases:
+            self.reader.check(own)
+            own = self.with_base(own)
+        return self.reader.merged(own, self.base)
+
+    def with_base(self, value: Any) -> Any:
+        """With the base's values in their places, as deep as MMEngine looks."""
+        match self.constant(value):
+            case _FromBase(value=found):
+                return found
+            case dict():
+                return {key: self.with_base(inner) for key, inner in value.items()}
+            case list() | tuple() if not isinstance(value, Unread):
+                return type(value)(map(self.with_base, value))
+        return value
+
+    def constant(self, value: Any) -> Any:
+        """Itself, or what it stands for."""
+        text = value.decode('latin-1') if isinstance(value, bytes) else value
+        if not isinstance(text, str) or self.filled.mark not in text:
+            return value
+        if value not in self.filled.bases:  # within a string, where MMEngine leaves it
+            raise NotPlain
+        found = self.base
+        for name in self.filled.bases[value].split('.'):
+            found = found[name]
+        return _FromBase(found)
 
     def read_bases(self, node: ast.expr) -> None:
         try:
@@ -182,13 +212,17 @@ class _File:
         except (ValueError, TypeError):
             self.skip(node)
             return
+        self.follow(names, node)
+
+    def follow(self, names: Any, node: ast.expr) -> None:
         if not isinstance(names, (str, list, tuple)):
-            self.skip(node)
+            self.skip(node, f'_base_ {names!r} is not followed: it names no file')
             return
         for name in [names] if isinstance(names, str) else names:
             path = self.find(str(name))
             if path is None:
-                self.skip(node, f'_base_ {name!r} is not followed: not in {self.reader.root}')
+                place = f'not a .py or .json in {self.reader.root}'
+                self.skip(node, f'_base_ {name!r} is not followed: {place}')
             else:
                 self.base = self.reader.merged(self.reader.read(path), self.base)
 
@@ -201,18 +235,17 @@ class _File:
                 places = (spec and spec.submodule_search_locations) or ()
                 root = next((Path(place, '.mim/configs') for place in places), root)
             start = root if scoped else self.path.parent
+            path = Path(os.path.abspath(start / wanted))
             # Links inside of a package are its own; of those in a folder only the end counts.
-            path = (start / wanted).resolve()
-            allowed = path.is_relative_to(root.resolve()) or path.is_relative_to(self.reader.root)
-            return path if allowed and path.is_file() and path.suffix == '.py' else None
+            end = path.resolve()
+            allowed = any(end.is_relative_to(top.resolve()) for top in (root, self.reader.root))
+            return path if allowed and path.is_file() and path.suffix in _KINDS else None
         except (OSError, ValueError):  # no name that a file can have
             return None
 
     def statement(self, node: ast.stmt) -> None:
         match node:
             case ast.Expr(value=ast.Constant()) | ast.Pass():
-                pass
-            case ast.Assign(targets=[ast.Name(id='_base_')]):
                 pass
             case ast.Assign(targets=targets, value=value) if _are_names(targets):
                 found = self.value(value)
@@ -244,7 +277,7 @@ class _File:
             lines = lines[:1]
         lines[0] = lines[0][node.col_offset :]
         text = b' '.join(line[:800] for line in lines).decode(errors='replace')
-        return ' '.join(text.split())[:200]
+        return self.filled.original(' '.join(text.split()))[:200]
 
     def value(self, node: ast.expr) -> Any:
         """What an expression holds, with :class:`Unread` for what in it is not plain."""
@@ -259,10 +292,7 @@ class _File:
     def plain(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=value):
-                return self.filled(value) if isinstance(value, str) else value
-            # {{_base_.name}}, as older configs write it
-            case ast.Set(elts=[ast.Set(elts=[ast.Attribute() as inner])]):
-                return self.plain(inner)
+                return self.constant(value)
             case ast.List(elts=elts):
                 return self.items(elts)
             case ast.Tuple(elts=elts):
@@ -283,6 +313,8 @@ class _File:
                 return list(items) if kind == 'list' else tuple(items)
             case ast.Name(id=name) if name in self.own:
                 return self.own[name]
+            case ast.Attribute(attr=name) if name in _METHODS or name.startswith('_'):
+                raise NotPlain
             case ast.Attribute(value=ast.Name(id='_base_'), attr=name):
                 return self.base[name]
             case ast.Attribute(value=inner, attr=name):
@@ -302,24 +334,6 @@ class _File:
             case ast.JoinedStr(values=parts):
                 return self.joined(map(self.part, parts))
         raise NotPlain
-
-    def filled(self, text: str) -> str:
-        """With what MMEngine puts in: ``{{$VARIABLE:default}}``, ``{{fileBasename}}`` and such."""
-        if '{{' not in text:
-            return text
-        path = self.path
-        names = dict(
-            fileDirname=str(path.parent),
-            fileBasename=path.name,
-            fileBasenameNoExtension=path.stem,
-            fileExtname=path.suffix,
-        )
-        for pattern, value in (
-            (_FILE, lambda found: names[found[1]]),
-            (_VARIABLE, lambda found: os.environ.get(found[1], found[2])),
-        ):
-            text = self.joined(substituted(pattern, value, text))
-        return text
 
     def joined(self, parts: Iterable[str]) -> str:
         kept, length = [], 0
@@ -355,7 +369,7 @@ class _File:
 
     def part(self, node: ast.expr) -> str:
         match node:
-            case ast.Constant(value=str(text)):
+            case ast.Constant(value=str(text)) if self.filled.mark not in text:
                 return text
             case ast.FormattedValue(value=inner, conversion=-1, format_spec=None):
                 found = self.plain(inner)
@@ -388,6 +402,14 @@ class _File:
             else:
                 found[key] = self.value(node)
         return found
+
+
+def _is_base(node: ast.stmt) -> bool:
+    """Whether MMEngine takes it for its list of bases, and the other targets not at all."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id='_base_'), *_]):
+            return True
+    return False
 
 
 def _are_names(targets: list[ast.expr]) -> TypeGuard[list[ast.Name]]:
