@@ -58,6 +58,6 @@ test -s run/detections.jpg -a -s run/summary.md
 echo "== 5/5  the tests: ${TESTS:-all}"
 $pip install -r "$work/source/requirements-dev.txt" -c "$work/source/requirements.txt"
 cd "$work/source"
-# As make test does.
-OMP_NUM_THREADS=1 "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile ${TESTS:-}
+# As make test does. What tests start, too, is this copy: the wheel has had its turn.
+PYTHONPATH=$work/source OMP_NUM_THREADS=1 "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile ${TESTS:-}
 echo "== rankdet works with $("$python" --version) and torch $("$python" -c 'import torch; print(torch.__version__)')"

@@ -47,7 +47,8 @@ def sum_blocks(
     else:
         # Of any type, unsigned too; so large a label that it is rounded stays strange.
         label = tl.load(targets + index, mask=inside, other=0).to(tl.float32)
-        strange = inside & (label != -1) & ~is_negative & ~is_positive
+        known = is_negative | is_positive | (label == -1)
+        strange = inside & (known.to(tl.int32) == 0)  # `~` fails in the interpreter of Triton 3.2
     poison = tl.where(tl.max(strange.to(tl.int32)) > 0, float('nan'), 0.0)
     p = tl.sigmoid(score)
     largest = tl.max(tl.where(is_negative, p, 0.0))

@@ -6,6 +6,7 @@ compiles it, with the types and sizes of that launch, down to machine code.
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import torch
@@ -33,11 +34,13 @@ def compile_instead(kernel, programs, *arguments, **sizes):
         else TYPES[getattr(given[name], 'dtype', type(given[name]))]
         for name in kernel.arg_names
     }
-    source = ASTSource(
-        fn=kernel,
-        signature=signature,
-        constexprs={(i,): given[n] for i, n in enumerate(kernel.arg_names) if n in constants},
-    )
+    if 'constexprs' in inspect.signature(ASTSource).parameters:
+        fixed = {(i,): given[n] for i, n in enumerate(kernel.arg_names) if n in constants}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
+    else:  # Triton 3.2
+        types = {name: kind for name, kind in signature.items() if name not in constants}
+        fixed = {name: given[name] for name in constants}
+        source = ASTSource(fn=kernel, signature=types, constants=fixed)
     for capability in CAPABILITIES:
         # What differs with types and sizes is not the GPU's: the first one sees all of that.
         if capability != CAPABILITIES[0] and (kernel.__name__, capability) in COMPILED:
