@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import rankdet.plugin  # noqa: F401
 from rankdet.analysis import figures
@@ -182,11 +182,12 @@ def test_every_point_has_the_same_chance():
     assert 5.5 < times.std() < 7.7
 
 
-def test_a_part_of_a_data_set_is_measured_on_its_images(digits, tmp_path):  # noqa: F811
+def test_a_part_of_a_data_set_is_measured_on_its_images(digits, tmp_path, monkeypatch):  # noqa: F811
     """Images that were not tested have not been missed."""
     run = figures.open_runs(
         [untrained(tmp_path / 'a', digits, val_dataloader__dataset__indices=[2, 0])]
     )
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})  # as in a process of its own
     truth, found = predict(run[0])
     content = json.loads((digits / 'annotations/instances_val.json').read_text())
     ids = sorted(image['id'] for image in content['images'])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
 
 from rankdet.analysis.figures.runs import Run, annotation_file, evaluated
 from rankdet.engine.launch import test
-from rankdet.engine.preflight import dataset_classes, leaf_datasets
+from rankdet.engine.preflight import check_data, dataset_classes, leaf_datasets
 from rankdet.evaluation import Detections, GroundTruth, load_detections, load_ground_truth
 
 
@@ -29,6 +30,8 @@ def predict(run: Run, checkpoint: Path | None = None) -> tuple[GroundTruth, Dete
     cfg.test_dataloader = cfg[f'{mode}_dataloader']
     cfg.test_dataloader.num_workers = 0
     cfg.test_dataloader.persistent_workers = False
+    check_data(cfg, ('test',))
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     images = DATASETS.build(cfg.test_dataloader.dataset)  # of a part, as by `indices`, only these
     objects = objects.on_images({images.get_data_info(n)['img_id'] for n in range(len(images))})
     if not len(objects):
