@@ -67,7 +67,8 @@ def test_every_head_is_checked_but_an_rpn(coco):
         ('my_digits', 'put the data there'),  # somebody's own
     ],
 )
-def test_data_that_can_be_made(root, remedy):
+def test_data_that_can_be_made(root, remedy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is none
     with pytest.raises(UserError, match=f'{root} does not exist; .*{remedy}'):
         check_data(whole(dict(INNER, data_root=root)), ('train',))
 
