@@ -2,6 +2,12 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
+
+# The same examples in each run, so that a change is judged by what it changed. For others:
+# --hypothesis-profile=default
+settings.register_profile('same', derandomize=True)
+settings.load_profile('same')
 
 
 def pytest_configure() -> None:

@@ -69,6 +69,14 @@ def merged(new: dict, old: dict) -> dict:
     return found
 
 
+def deletes(value: Any) -> bool:
+    """Whether it has a ``_delete_`` anywhere."""
+    if isinstance(value, (dict, list, tuple)) and not isinstance(value, Unread):
+        inner = value.values() if isinstance(value, dict) else value
+        return '_delete_' in value or any(map(deletes, inner))
+    return False
+
+
 def count(value: Any, budget: int, depth: int = 0) -> int:
     """What is left of a budget after one for each value and for each :data:`_TEXT` characters.
 

@@ -24,6 +24,7 @@ from .config_limits import (
     Unread,
     as_key,
     count,
+    deletes,
     merged,
     number,
     sequence,
@@ -151,6 +152,7 @@ class _File:
         self.name = str(path.relative_to(reader.root) if inside else path)
         self.base: dict[str, Any] = {}
         self.own: dict[str, Any] = {}
+        self.deleting: dict[str | bytes, bool] = {}
 
     def values(self, tree: ast.Module) -> dict[str, Any]:
         # Wherever it stands, MMEngine reads it first, and no second one.
@@ -172,7 +174,8 @@ class _File:
         try:
             return self.whole()
         except (NotPlain, KeyError, TypeError):
-            raise Refused(f'{shown} has a {{{{_base_.name}}}} that its bases do not have') from None
+            reason = 'that its bases do not have, or have with _delete_'
+            raise Refused(f'{shown} has a {{{{_base_.name}}}} {reason}') from None
 
     def whole(self) -> dict[str, Any]:
         """Own values over the base's, without the names that MMEngine leaves out."""
@@ -204,6 +207,10 @@ class _File:
         found = self.base
         for name in self.filled.bases[value].split('.'):
             found = found[name]
+        if value not in self.deleting:
+            self.deleting[value] = deletes(found)
+        if self.deleting[value]:  # MMEngine merges the base's own value, and takes that out of it
+            raise NotPlain
         return _FromBase(found)
 
     def read_bases(self, node: ast.expr) -> None:

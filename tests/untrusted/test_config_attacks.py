@@ -147,10 +147,10 @@ def test_json_on_bases(tmp_path):
     assert read_config(path) == (expected, []) and bare(Config.fromfile(path).to_dict()) == expected
 
 
-@pytest.mark.parametrize('value', ['{{_base_.c}}', '"a\\{{_base_.b}}'])
+@pytest.mark.parametrize('value', ['{{_base_.c}}', '"a\\{{_base_.b}}', '{{_base_.d}}'])
 def test_json_without_such_a_base(tmp_path, value):
     path = tmp_path / written(tmp_path, {'a.json': f'{{"_base_": "b.py", "k": {value}}}'})
-    (tmp_path / 'b.py').write_text('b = 1')
+    (tmp_path / 'b.py').write_text('b = 1; d = [dict(x=dict(_delete_=True))]')
     with pytest.raises(Refused, match='that its bases do not have'):
         read_config(path)
 
@@ -213,6 +213,8 @@ Lines = (
 @example('a = """x {{_base_.b}}""" " #"', '\n', True)
 @example('# coding: utf-7\na = "+AG4-"', '\n', False)
 @example('a = "a{{\'$NOPE:abc\'}}b"', '\n', True)
+@example('a = b = {{_base_.b}}', '\n', True)
+@example('c = {{_base_.bxd}}; b = dict(y={{_base_.b.y}}); bxd = {{_base_.b.y}}', '\n', True)
 def test_what_is_plain_is_as_the_host_has_it(tmp_path_factory, text, end, based):
     folder = tmp_path_factory.mktemp('a')
     (folder / 'base.py').write_text(BASE)
