@@ -1,3 +1,4 @@
+import gc
 import signal
 import sys
 
@@ -14,6 +15,13 @@ def pytest_configure() -> None:
     # A shell lets its background jobs ignore Ctrl-C, and their children inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    # What is imported by now stays: a data set that is built collects garbage first, and would
+    # look through millions of objects.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -126,7 +126,7 @@ def _check_dataset(where: str, dataset: ConfigDict, cfg: Config) -> None:
         if count != len(classes):
             raise UserError(
                 f'{path} is {count}, but {where} has {len(classes)} classes ({_names(classes)}); '
-                f'pass --cfg-options {path}={len(classes)}'
+                f'set {path}={len(classes)}, in the config or with --cfg-options'
             )
 
 

@@ -264,8 +264,8 @@ def _check_reachable(weights: Weights) -> None:
 def _without(weights: Weights) -> str:
     key = f'{weights.where}.init_cfg.checkpoint'
     return (
-        f'Or give any file: --cfg-options {key}=FILE; or start from random weights: '
-        f'{BACKBONES}={RANDOM}'
+        f'Or give any file: {key}=FILE, in the config or with --cfg-options; or start from '
+        f'random weights: {BACKBONES}={RANDOM}'
     )
 
 

@@ -61,8 +61,8 @@ def name_what_does_not_fit(runner: Runner, path: str) -> None:
             raise UserError(
                 f'checkpoint {path} cannot be resumed: its optimizer, schedule or log does '
                 f'not fit this config ({type(error).__name__}: {error}); use the config of its '
-                f'training, or start from its weights alone: --cfg-options load_from={path} '
-                'without --resume'
+                f'training, or start from its weights alone: load_from={path}, in the '
+                'config or with --cfg-options, without --resume'
             ) from error
 
     runner.resume = resume  # type: ignore[method-assign]

@@ -2,14 +2,18 @@
 
 import os
 import pickle
+from pathlib import Path
+from unittest.mock import Mock
 
 import mmengine
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from mmengine.utils import package_utils
+from yapf.yapflib import yapf_api
 
 import rankdet.compat
 
@@ -18,6 +22,7 @@ rankdet.compat.install()
 from rankdet.compat import quirks  # noqa: E402
 from rankdet.compat.checkpoint_globals import checkpoint_globals  # noqa: E402
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 new_torch = pytest.mark.skipif(torch.__version__ < (2, 6), reason='torch loads any pickle here')
 
 
@@ -114,6 +119,32 @@ def test_config_inherits_from_the_host(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n")
     assert mmengine.Config.fromfile(path).model.type == 'RetinaNet'
+
+
+def test_configs_are_formatted_once_and_as_mmengine_does(monkeypatch):
+    """Against mmengine's own property, which formats the whole text."""
+    own = Config.pretty_text.fget
+    (original,) = (cell.cell_contents for cell in own.__closure__)
+    assert original.__module__ == 'mmengine.config.config'
+    counted = Mock(wraps=yapf_api.FormatCode)
+    monkeypatch.setattr(yapf_api, 'FormatCode', counted)
+    quirks._formatted.cache_clear()
+    odd = {'a': 1, 'c': {'d.e': ['x' * 100, ("\n'", 'y' * 50)], 'f': None}}
+    for path in [*sorted(CONFIGS.rglob('*.py'))[::40], odd]:
+        cfg = Config(path) if isinstance(path, dict) else Config.fromfile(path)
+        expected = original(cfg)
+        assert counted.call_count > 0
+        counted.reset_mock()
+        assert cfg.pretty_text == expected
+        counted.reset_mock()
+        assert cfg.pretty_text == expected and counted.call_count == 0
+        object.__setattr__(cfg, '_format_python_code', False)
+        assert cfg.pretty_text == original(cfg) and counted.call_count == 0
+
+
+def test_a_config_that_cannot_be_formatted():
+    with pytest.raises(SyntaxError, match='Failed to format'):
+        Config({'a-b': object()}).pretty_text  # noqa: B018
 
 
 # --- numpy's part of the list opens no door into memory ---------------------------------------

@@ -55,7 +55,7 @@ def test_every_head_is_checked_but_an_rpn(coco):
     heads = [dict(type='X', num_classes=2), dict(type='X', num_classes=3)]
     rpn = dict(type='RPNHead', num_classes=1)
     check_data(whole(data, rpn_head=rpn, bbox_head=heads[:1]), ('train',))
-    with pytest.raises(UserError, match=r'pass --cfg-options model\.bbox_head\.1\.num_classes=2'):
+    with pytest.raises(UserError, match=r'set model\.bbox_head\.1\.num_classes=2, in the config'):
         check_data(whole(data, rpn_head=rpn, bbox_head=heads), ('train',))
 
 

@@ -118,7 +118,7 @@ def test_a_folder_without_the_file(tmp_path):
     assert '\n' not in line
     for fact in (
         *('model.backbone', NAME, str(tmp_path), FILE, 'https://download.pytorch.org/models/'),
-        *('--cfg-options model.backbone.init_cfg.checkpoint=FILE', 'BACKBONES=none'),
+        *('model.backbone.init_cfg.checkpoint=FILE, in the config or with', 'BACKBONES=none'),
     ):
         assert fact in line
 

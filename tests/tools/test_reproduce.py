@@ -22,12 +22,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def unformatted(monkeypatch):
-    """Configs written as they are: formatting them takes longer than everything else."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
-
-
 @pytest.fixture
 def configs(digits, tmp_path, monkeypatch):  # noqa: F811
     """configs/digits with a metafile beside it, and the tools."""

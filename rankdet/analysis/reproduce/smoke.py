@@ -175,8 +175,8 @@ def _child(
 ) -> None:
     from yapf.yapflib import yapf_api
 
-    # MMEngine formats the configs that it prints and keeps, which takes longer than the run.
-    yapf_api.FormatCode = lambda text, **style: (text, True)
+    # The configs that are printed and kept: to format one takes longer than the run.
+    yapf_api.FormatCode = lambda text, **style: (f'{text}\n', True)
     folder.mkdir()
     log = folder / 'output.txt'
     with log.open('w') as file:
