@@ -17,6 +17,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A process has a file to itself: those of minutes come first, so that none of them is the last.
+LONG = ('test_in_interpreter.py', 'test_other_projects.py', 'test_detectors_on_processes.py')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 def pytest_collection_finish() -> None:
     # What is imported by now stays: a data set that is built collects garbage first, and would
     # look through millions of objects.

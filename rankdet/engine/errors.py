@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,6 +167,7 @@ def one_line_errors(go_on: str = '') -> Iterator[None]:
         yield
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
+        _hear_no_more_of_workers()
         number = getattr(stop, 'number', signal.SIGINT)
         if os.environ.get('RANK', '0') == '0':
             what = 'interrupted' if number == signal.SIGINT else f'ended by {stop}'
@@ -176,12 +178,24 @@ def one_line_errors(go_on: str = '') -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
+        _hear_no_more_of_workers()
         line = explain(error)
         if line is None or os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:
             print(_with_remedy(f'error: {line}', error), file=sys.stderr)
         sys.exit(1)
+
+
+def _hear_no_more_of_workers() -> None:
+    """Before the last words: torch raises that a data worker was lost wherever the process is."""
+    while True:
+        try:
+            if threading.current_thread() is threading.main_thread():  # signals go to that one
+                signal.signal(signal.SIGCHLD, lambda *_: None)
+            return
+        except RuntimeError:  # just now
+            continue
 
 
 def _with_remedy(line: str, error: BaseException, otherwise: str = '') -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +30,13 @@ def run_inside(monkeypatch, capsys, tool: str, *arguments) -> Done:
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
     capsys.readouterr()
     status = 0
+    workers = signal.getsignal(signal.SIGCHLD)
     try:
         status = module.main() or 0
     except SystemExit as end:
         status = end.code or 0
+    finally:
+        signal.signal(signal.SIGCHLD, workers)  # the end of a tool is that of a process
     return Done(status, *capsys.readouterr())
 
 

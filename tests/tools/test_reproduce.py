@@ -27,6 +27,8 @@ def configs(digits, tmp_path, monkeypatch):  # noqa: F811
     """configs/digits with a metafile beside it, and the tools."""
     for name in ('NNODES', 'NODE_RANK', 'BACKBONES'):
         monkeypatch.delenv(name, raising=False)
+    # Configs written as they are: formatting them takes longer than everything else.
+    monkeypatch.setattr('rankdet.compat.quirks.formatted', '{}\n'.format)
     folder = tmp_path / 'configs' / 'digits'
     folder.mkdir(parents=True)
     (tmp_path / 'tools').symlink_to(cli.ROOT / 'tools')
