@@ -98,6 +98,7 @@ class _Reader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.packages: list[Path] = []
         self.unread: list[Unread] = []
         self.open: list[Path] = []
         self.files = self.bytes = 0
@@ -241,11 +242,13 @@ class _File:
                 spec = importlib.util.find_spec(package) if package.isidentifier() else None
                 places = (spec and spec.submodule_search_locations) or ()
                 root = next((Path(place, '.mim/configs') for place in places), root)
+                self.reader.packages.append(root)
             start = root if scoped else self.path.parent
             path = Path(os.path.abspath(start / wanted))
             # Links inside of a package are its own; of those in a folder only the end counts.
             end = path.resolve()
-            allowed = any(end.is_relative_to(top.resolve()) for top in (root, self.reader.root))
+            tops = (self.reader.root, *self.reader.packages)
+            allowed = any(end.is_relative_to(top.resolve()) for top in tops)
             return path if allowed and path.is_file() and path.suffix in _KINDS else None
         except (OSError, ValueError):  # no name that a file can have
             return None

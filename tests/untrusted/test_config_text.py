@@ -47,6 +47,17 @@ def test_as_the_host_reads_them(path):
     assert bare(read_config(path).values) == bare(expected)
 
 
+def test_the_bases_of_an_installed_package(write):
+    """Its files name each other by relative paths, outside of the folder of the config."""
+    path = write("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\nrate = 0.1")
+    found = read_config(path)
+    expected = bare(Config.fromfile(path, import_custom_modules=False).to_dict())
+    assert [Path(piece.file).name for piece in found.unread] == ['retinanet_tta.py']
+    for values in (found.values, expected):
+        del values['tta_pipeline']
+    assert bare(found.values) == expected and found.values['rate'] == 0.1
+
+
 BASE = """
 model = dict(type='A', head=dict(type='H', classes=80, more=dict(a=1)), neck=[1, 2])
 scale = (1333, 800)
