@@ -46,14 +46,18 @@ class use_kernels:
     def __init__(self, choice: str) -> None:
         global _choice
         check_choice('choice', choice, CHOICES)
-        self._before, _choice = _choice, choice
+        self._choice, self._before, self._entered = choice, [_choice], False
+        _choice = choice
 
     def __enter__(self) -> None:
-        return None
+        global _choice
+        if self._entered:
+            self._before.append(_choice)
+        self._entered, _choice = True, self._choice
 
     def __exit__(self, *error: object) -> None:
         global _choice
-        _choice = self._before
+        _choice = self._before.pop()
 
 
 def kernels_in_use() -> str:

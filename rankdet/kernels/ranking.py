@@ -46,7 +46,7 @@ class Positives(NamedTuple):
         num_slots: how many such places there are.
         numbers: the small integers that stay on the device, their count among them.
         errors: None, or ``(K,)`` float32 localisation errors.
-        error_places: None, or ``(K,)`` int64 places of the errors in what the user gave; 0
+        error_places: None, or ``(K,)`` int64 places of the errors in what the user gave; any
             beyond the count.
     """
 
@@ -127,7 +127,8 @@ def find_positives(
     if errors is not None:
         kind = 'row' if by_row else 'score'
         own_errors = torch.zeros(rows, device=device)
-        error_places = torch.zeros(rows, dtype=torch.int64, device=device)
+        # Beyond the positives weights of 0 will be added there: all to one place would queue.
+        error_places = torch.arange(rows, device=device)
     launch(positives.find_in_rows, triton.cdiv(rows, _PASS),
         logits, labels, places, errors if kind else scores, numbers, scores, slots, own_errors,
         error_places, rows, CLASSES=classes, ERRORS=kind, BLOCK=_PASS,

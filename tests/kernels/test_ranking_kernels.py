@@ -288,3 +288,14 @@ def test_compiled_gives_the_same():
 def test_the_smallest_input():
     assert_equal(any_ap, tensor([[0.5]]), tensor([0]), class_indices=True)
     assert_equal(any_ap, tensor([0.5]), tensor([0]))
+
+
+def test_weights_of_no_error_do_not_queue_at_one_place():
+    """One addition each and row; most rows are no positives."""
+    labels = torch.full((300,), 4, device=DEVICE)
+    labels[7:9] = 1
+    found = ranking.find_positives(
+        torch.zeros(1200, device=DEVICE), labels, torch.ones(300, device=DEVICE)
+    )
+    assert sorted(found.error_places[:2].tolist()) == [7, 8]
+    assert found.error_places.unique().numel() >= 298

@@ -35,6 +35,13 @@ def test_the_choice_holds_until_it_is_given_back():
             raise ZeroDivisionError
         assert kernels_in_use() == 'torch'
     assert kernels_in_use() == 'auto'
+    again = use_kernels('torch')
+    with again:
+        assert kernels_in_use() == 'torch'
+    for _ in range(2):
+        with again, again:
+            assert kernels_in_use() == 'torch'
+        assert kernels_in_use() == 'auto'
     use_kernels('torch')
     assert kernels_in_use() == 'torch'
 

@@ -152,6 +152,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='JSON lines file to append the rows to')
     args = parser.parse_args()
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: torch finds no GPU')
     args.losses = list(dict.fromkeys(['focal', *args.losses]))
     torch.set_num_threads(args.threads)
     leaf, chosen = calls(args)

@@ -241,6 +241,8 @@ def nontrivial_share(batch: Batch, delta: float = 1.0) -> float:
     """Share of the negatives within delta of the lowest positive, or above."""
     scores = batch.logits.detach().float()
     negatives = scores[batch.dense == 0]
+    if not batch.dense.any():
+        return 0.0
     return (negatives >= scores[batch.dense == 1].min() - delta).float().mean().item()
 
 
@@ -388,6 +390,9 @@ def main() -> None:
     args.sizes = args.sizes or [261_888 * 80 if is_cuda else 2_600_000]
     args.positives = args.positives or [300 if is_cuda else 100, 1500 if is_cuda else 1000, 10_000]
     args.classes = (80 if is_cuda else 0) if args.classes is None else args.classes
+    rows = min(args.sizes) // (args.classes or 1)
+    if max(args.positives) > rows:
+        parser.error(f'--positives {max(args.positives)}: the smallest size has {rows} rows')
     args.backends = args.backends or (['torch', 'triton'] if is_cuda else ['torch'])
     others = [name for name in args.losses if name not in ('focal', 'copy')]
     args.losses = ['focal', 'copy', *others, *(LOOPS if args.loop else ())]

@@ -1,9 +1,10 @@
 """What ranking together costs beyond ranking alone: one formula, for a few processes and for many.
 
-    latency x log2(k) for each collective  +  bytes sent / bandwidth  +  w(P of all) - w(P of one)
+    latency x steps of each collective  +  bytes sent / bandwidth  +  w(P of all) - w(P of one)
 
-The bytes are those of :func:`benchmark_global.formula`. w, the work on positives, which every
-process repeats for those of all, is c P log2 P with the c of the axis P of ``scale.jsonl``.
+A tree has log2(k) steps; round a ring it is k - 1 for a gather and 2 (k - 1) for a sum. The bytes
+are those of :func:`benchmark_global.formula`. w, the work on positives, which every process repeats
+for those of all, is c P log2 P with the c of the axis P of ``scale.jsonl``.
 """
 
 from __future__ import annotations
@@ -36,19 +37,24 @@ def extra(
     bytes_a_second: float,
     number: int,
     work: Callable[[float], float] | None,
+    ring: bool = False,
 ) -> Cost:
     """What ranking together adds, from the positives of each process.
 
     Args:
-        latency_ms: of one of the log2(k) steps of a collective.
+        latency_ms: of one step of a collective.
         number: bytes of a gathered number.
         work: as :func:`work_on_positives` gives it.
+        ring: steps of a ring, else of a tree.
     """
     k = len(positives)
     traffic = formula(loss, positives, number)
     more = None if work is None else work(sum(positives)) - work(max(positives))
-    waiting = latency_ms * traffic.collectives * math.log2(k)
-    return Cost(waiting, traffic.sent(k) / bytes_a_second * 1e3, more)
+    gathers = 4 if loss == 'alrp' else 2
+    steps = traffic.collectives * math.log2(k)
+    if ring:
+        steps = (k - 1) * (gathers + 2 * (traffic.collectives - gathers))
+    return Cost(latency_ms * steps, traffic.sent(k) / bytes_a_second * 1e3, more)
 
 
 def work_on_positives(points: list[tuple[int, float]]) -> Callable[[float], float] | None:

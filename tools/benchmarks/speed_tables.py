@@ -302,17 +302,17 @@ def many_gpus() -> str:
             extra(
                 'alrp', positives,
                 latency_ms=STEP_MS, bytes_a_second=BYTES_A_SECOND, number=NUMBER_OF_KERNELS,
-                work=work,
+                work=work, ring=ring,
             )
-            for work in (core, gpu)
+            for work, ring in ((core, False), (core, True), (gpu, True))
         ]  # fmt: skip
         sent = formula('alrp', positives, NUMBER_OF_KERNELS).sent(k)
-        network = costs[0].latency, costs[0].transfer
-        works = [value for cost in costs for value in (cost.work, cost.together)]
+        network = costs[0].latency, costs[1].latency, costs[1].transfer
+        works = [value for cost in costs[1:] for value in (cost.work, cost.together)]
         lines.append([k, k * POSITIVES, sent / 2**20, *network, *works])
     device = next((row['device'] for row in read('scale')), 'CPU')
     header = [
-        'GPUs', 'positives of all', 'sent MiB', 'latency ms', 'transfer ms',
+        'GPUs', 'positives of all', 'sent MiB', 'latency ms, trees', 'rings', 'transfer ms',
         f'work ms, a core of {device}', 'together, so', 'work ms, GPU', 'together, so',
     ]  # fmt: skip
     return table(header, lines)

@@ -89,5 +89,9 @@ def test_the_model_adds_up():
     assert cost.transfer == pytest.approx(3 * (8 + 8 * 32) + 1.5 * 8 * 128)
     assert cost.work == pytest.approx((128 * math.log2(128) - 32 * 5) / 2)
     assert cost.together == pytest.approx(sum(cost))
+    # Round a ring: 2 gathers of 3 steps, a sum of 6.
+    ring = global_model.extra('ap', [32, 32, 32, 32], **options, work=work, ring=True)
+    assert ring.latency == (2 * 3 + 6) * 0.5 and ring[1:] == cost[1:]
+    assert global_model.extra('alrp', [8] * 3, **options, work=work, ring=True).latency == 6
     blank = global_model.extra('ap', [32, 32], **options, work=None)
     assert blank.work is None and blank.together is None

@@ -53,6 +53,23 @@ def test_rows(classes, monkeypatch, tmp_path):
         assert row['command'] == f'python {command}' and 'mmcv_compiled' in row
 
 
+def test_without_positives(monkeypatch, tmp_path):
+    out = tmp_path / 'losses.jsonl'
+    command = f'b --sizes 800 --positives 0 --regimes start --losses ap --repeats 1 --out {out}'
+    monkeypatch.setattr(sys, 'argv', command.split())
+    benchmark_losses.main()
+    assert [json.loads(line)['nontrivial'] for line in out.read_text().splitlines()] == [0, 0, 0]
+
+
+def test_more_positives_than_rows_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, 'argv', ['b', '--sizes', '8000', '--classes', '80', '--positives', '9', '101']
+    )
+    with pytest.raises(SystemExit):
+        benchmark_losses.main()
+    assert '--positives 101: the smallest size has 100 rows' in capsys.readouterr().err
+
+
 def test_a_stand_in_is_no_compiled_op():
     pytest.importorskip('mmcv')
     compat.install()  # serves mmcv._ext where mmcv has none
