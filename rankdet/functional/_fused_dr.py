@@ -59,8 +59,20 @@ def _rank(
 ) -> tuple[Tensor, ...]:
     kernels = load_kernels('dr')
     ids = None if image_ids is None else image_ids.reshape(-1)
-    groups = Groups.from_ids(ids, logits.numel(), logits.device)
     loss = Surrogate(*surrogate)
+    if ids is None or ids.shape[0] <= kernels.FEW_ROWS:
+        with on_device(logits):
+            value, state = kernels.rank_few(
+                logits.contiguous().view(-1),
+                flat_targets(targets),
+                None if ids is None else ids.contiguous(),
+                pos_lambda=pos_lambda,
+                neg_lambda=neg_lambda,
+                class_indices=class_indices,
+                **loss._asdict(),
+            )
+        return value.float(), *state
+    groups = Groups.from_ids(ids, logits.numel(), logits.device)
     with on_device(logits):
         value, state = kernels.rank(
             logits.contiguous().view(-1),

@@ -87,5 +87,24 @@ def read_targets(targets, index, inside, CLASSES: tl.constexpr, CLASS_INDICES: t
     return is_negative, is_positive
 
 
+@triton.jit
+def surrogate(z, KIND: tl.constexpr, SMOOTHNESS, RHO):
+    """The stand-in of the hinge and its derivative; as in ``rankdet.functional._surrogate``."""
+    if KIND == 'logistic':
+        x = z * SMOOTHNESS
+        e = tl.exp(-tl.abs(x))
+        small = e * (1 - e * (0.5 - e / 3))
+        value = (tl.maximum(x, 0.0) + tl.where(e < 1e-6, small, tl.log(1 + e))) / SMOOTHNESS
+        slope = tl.where(x < 0, e, 1.0) / (1 + e)
+    elif KIND == 'quadratic':
+        rounded = tl.minimum(tl.maximum(z, -RHO), RHO) + RHO
+        value = rounded * rounded / (4 * RHO) + tl.maximum(z - RHO, 0.0)
+        slope = tl.minimum(tl.maximum((z + RHO) / (2 * RHO), 0.0), 1.0)
+    else:
+        value = tl.maximum(z, 0.0)
+        slope = tl.where(z > 0, 1.0, 0.0).to(tl.float64)
+    return value, slope
+
+
 # Whether kernels run in the interpreter, on tensors anywhere: decided when Triton is imported.
 INTERPRETED = not isinstance(top_bit, triton.JITFunction)

@@ -1,8 +1,9 @@
 """DR Loss by kernels: one pass for both softmaxes of every image, one for the gradients.
 
 An image's distributions need its largest negative and its sums at once. Each block takes sums
-relative to its own largest score; few numbers a block are then put together, image by image. No
-positive is looked up, none is counted, and no addition depends on timing.
+relative to its own largest score; few numbers a block are then put together, row by row and image
+by image: of a batch of images by two small kernels, of thousands of rows by torch. No positive is
+looked up, none is counted, and no addition depends on timing.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._device import launch, read_targets
+from ._device import launch, read_targets, surrogate
 
 _MOST = 1024  # scores a block
 _SUMS = 6  # numbers a block
 _TERMS = 6  # numbers an image
+FEW_ROWS = 64  # that are compared with each other by one program
 
 
 class State(NamedTuple):
@@ -65,6 +67,92 @@ def sum_blocks(
 
 
 @triton.jit
+def combine_rows(sums, row_sums, blocks, POS_RATE, NEG_RATE, BLOCK: tl.constexpr):
+    """The six numbers of a row, float64, from those of its blocks."""
+    row = tl.program_id(0)
+    own = sums + row * blocks * 6
+    highest = tl.zeros((BLOCK,), tl.float32)
+    least = tl.zeros((BLOCK,), tl.float32) + 1.0
+    for start in range(0, blocks, BLOCK):
+        block = start + tl.arange(0, BLOCK)
+        inside = block < blocks
+        highest = tl.maximum(highest, tl.load(own + block * 6, mask=inside, other=0.0))
+        least = tl.minimum(least, tl.load(own + block * 6 + 3, mask=inside, other=1.0))
+    largest, lowest = tl.max(highest), tl.min(least)
+    q, q_p = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
+    r, r_p = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
+    for start in range(0, blocks, BLOCK):
+        block = start + tl.arange(0, BLOCK)
+        inside = block < blocks
+        below = tl.load(own + block * 6, mask=inside, other=0.0) - largest
+        scale = tl.exp(below.to(tl.float64) * NEG_RATE)
+        q += scale * tl.load(own + block * 6 + 1, mask=inside, other=0.0)
+        q_p += scale * tl.load(own + block * 6 + 2, mask=inside, other=0.0)
+        above = lowest - tl.load(own + block * 6 + 3, mask=inside, other=1.0)
+        scale = tl.exp(above.to(tl.float64) * POS_RATE)
+        r += scale * tl.load(own + block * 6 + 4, mask=inside, other=0.0)
+        r_p += scale * tl.load(own + block * 6 + 5, mask=inside, other=0.0)
+    result = row_sums + row * 6
+    tl.store(result, largest.to(tl.float64))
+    tl.store(result + 1, tl.sum(q))
+    tl.store(result + 2, tl.sum(q_p))
+    tl.store(result + 3, lowest.to(tl.float64))
+    tl.store(result + 4, tl.sum(r))
+    tl.store(result + 5, tl.sum(r_p))
+
+
+@triton.jit
+def combine_images(
+    row_sums, ids, terms, loss, rows, SMOOTHNESS, RHO, MARGIN, POS_RATE, NEG_RATE,
+    HAS_IDS: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The loss, and for each row the terms of its image. One program compares all rows."""
+    i, j = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
+    inside_i, inside_j = i < rows, j < rows
+    same = inside_i & inside_j
+    if HAS_IDS:
+        own = tl.load(ids + i, mask=inside_i, other=0)
+        same = same & (own == tl.load(ids + j, mask=inside_j, other=0))
+    place = row_sums + j * 6
+    extreme = tl.load(place, mask=inside_j, other=0.0)
+    largest = tl.max(tl.where(same, extreme, 0.0), 1)
+    below = tl.where(same, extreme - largest[:, None], 0.0)
+    scale = tl.where(same, tl.exp(below * NEG_RATE), 0.0)
+    total = tl.sum(tl.where(same, scale * tl.load(place + 1, mask=inside_j, other=0.0), 0.0), 1)
+    mean_negative = tl.sum(
+        tl.where(same, scale * tl.load(place + 2, mask=inside_j, other=0.0), 0.0), 1
+    )
+    extreme = tl.load(place + 3, mask=inside_j, other=1.0)
+    lowest = tl.min(tl.where(same, extreme, 1.0), 1)
+    above = tl.where(same, lowest[:, None] - extreme, 0.0)
+    scale = tl.where(same, tl.exp(above * POS_RATE), 0.0)
+    pos_total = tl.sum(tl.where(same, scale * tl.load(place + 4, mask=inside_j, other=0.0), 0.0), 1)
+    mean_positive = tl.sum(
+        tl.where(same, scale * tl.load(place + 5, mask=inside_j, other=0.0), 0.0), 1
+    )
+    has_negatives, has_positives = total != 0, pos_total != 0  # NaN counts
+    total = tl.where(has_negatives, total, 1.0)
+    pos_total = tl.where(has_positives, pos_total, 1.0)
+    mean_negative = mean_negative / total
+    mean_positive = tl.where(has_positives, mean_positive / pos_total, 1.0)
+    counted = has_negatives | has_positives
+    before = tl.sum((same & (j < i)).to(tl.int32), 1)  # an image counts at its first row
+    first = counted & (before == 0) & (tl.arange(0, BLOCK) < rows)
+    images = tl.maximum(tl.sum(first.to(tl.int32)), 1)
+    value, slope = surrogate(mean_negative - mean_positive + MARGIN, KIND, SMOOTHNESS, RHO)
+    tl.store(loss, tl.sum(tl.where(first, value, 0.0)) / images)
+    weight = tl.where(counted, slope / images, 0.0)
+    row = tl.arange(0, BLOCK)
+    result, kept = terms + row * 6, row < rows
+    tl.store(result, largest.to(tl.float32), mask=kept)
+    tl.store(result + 1, mean_negative.to(tl.float32), mask=kept)
+    tl.store(result + 2, (weight / total).to(tl.float32), mask=kept)
+    tl.store(result + 3, lowest.to(tl.float32), mask=kept)
+    tl.store(result + 4, mean_positive.to(tl.float32), mask=kept)
+    tl.store(result + 5, (weight / pos_total).to(tl.float32), mask=kept)
+
+
+@triton.jit
 def write_gradient(
     logits, targets, terms, image, incoming, gradient, width, blocks, POS_RATE, NEG_RATE,
     CLASSES: tl.constexpr, CLASS_INDICES: tl.constexpr, BLOCK: tl.constexpr,
@@ -93,6 +181,61 @@ def _grid(n: int, rows: int) -> tuple[int, int, int]:
     return width, triton.cdiv(width, block), block
 
 
+def _sum_blocks(
+    logits: Tensor,
+    targets: Tensor,
+    rows: int,
+    pos_lambda: float,
+    neg_lambda: float,
+    class_indices: bool,
+) -> Tensor:
+    """``(rows, blocks, 6)`` float32: see :func:`sum_blocks`."""
+    n = logits.shape[0]
+    width, blocks, block = _grid(n, rows)
+    classes = n // targets.shape[0] if class_indices else 1
+    sums = torch.empty(rows, blocks, _SUMS, device=logits.device)
+    launch(sum_blocks, rows * blocks,
+        logits, targets, sums, width, blocks, 1 / pos_lambda, 1 / neg_lambda,
+        CLASSES=classes, CLASS_INDICES=class_indices, BLOCK=block,
+    )  # fmt: skip
+    return sums
+
+
+def rank_few(
+    logits: Tensor,
+    targets: Tensor,
+    ids: Tensor | None,
+    *,
+    pos_lambda: float,
+    neg_lambda: float,
+    kind: str,
+    smoothness: float,
+    rho: float,
+    margin: float,
+    class_indices: bool,
+) -> tuple[Tensor, State]:
+    """As :func:`rank`, of at most :data:`FEW_ROWS` equal parts, by kernels alone.
+
+    Args:
+        ids: integers ``(rows,)``, equal for the parts of an image; None: all are of one.
+        kind, smoothness, rho, margin: of the surrogate.
+    """
+    rows, device = 1 if ids is None else ids.shape[0], logits.device
+    sums = _sum_blocks(logits, targets, rows, pos_lambda, neg_lambda, class_indices)
+    rates = 1 / pos_lambda, 1 / neg_lambda
+    row_sums = torch.empty(rows, _SUMS, dtype=torch.float64, device=device)
+    blocks = sums.shape[1]
+    size = min(_MOST, max(32, triton.next_power_of_2(blocks)))
+    launch(combine_rows, rows, sums, row_sums, blocks, *rates, BLOCK=size)
+    loss = torch.empty((), dtype=torch.float64, device=device)
+    terms = torch.empty(rows, _TERMS, device=device)
+    launch(combine_images, 1,
+        row_sums, row_sums if ids is None else ids, terms, loss, rows, smoothness, rho, margin,
+        *rates, HAS_IDS=ids is not None, KIND=kind, BLOCK=max(16, triton.next_power_of_2(rows)),
+    )  # fmt: skip
+    return loss, State(terms, torch.arange(rows, device=device))
+
+
 def rank(
     logits: Tensor,
     targets: Tensor,
@@ -113,15 +256,8 @@ def rank(
         image: ``(rows,)`` int64 in ``0..count - 1``: the image of each of ``rows`` equal parts.
         value, slope: the surrogate of the difference of expectations, and its derivative.
     """
-    n, rows = logits.shape[0], image.shape[0]
-    width, blocks, block = _grid(n, rows)
-    classes = n // targets.shape[0] if class_indices else 1
-    sums = torch.empty(rows * blocks, _SUMS, device=logits.device)
-    launch(sum_blocks, rows * blocks,
-        logits, targets, sums, width, blocks, 1 / pos_lambda, 1 / neg_lambda,
-        CLASSES=classes, CLASS_INDICES=class_indices, BLOCK=block,
-    )  # fmt: skip
-    sums = sums.view(rows, blocks, _SUMS).double()
+    rows = image.shape[0]
+    sums = _sum_blocks(logits, targets, rows, pos_lambda, neg_lambda, class_indices).double()
 
     def combine(first: int, kind: str, rate: float, start: float) -> tuple[Tensor, Tensor]:
         """The extreme of each image, and its two sums relative to that."""

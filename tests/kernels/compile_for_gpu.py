@@ -71,6 +71,9 @@ def launch_all(dtype: torch.dtype, rule: str, delta: float, class_indices: bool)
     image = torch.zeros(2, dtype=torch.int64)
     _, state = dr.rank(logits, labels, image, 2, value=torch.relu, slope=torch.relu, **lambdas)
     dr.gradient(state, logits, labels, one, **lambdas)
+    kind = 'quadratic' if class_indices else 'logistic'
+    options = dict(kind=kind, smoothness=6.5, rho=0.5, margin=0.5)
+    dr.rank_few(logits, labels, image if class_indices else None, **options, **lambdas)
 
 
 if __name__ == '__main__':

@@ -37,7 +37,9 @@ def test_every_scene(name):
         dict(pos_lambda=20.0, neg_lambda=50.0, tau=1.0),
     ],
 )
-def test_every_option_by_image(options):
+@pytest.mark.parametrize('few', [dr.FEW_ROWS, 0])
+def test_every_option_by_image(monkeypatch, few, options):
+    monkeypatch.setattr(dr, 'FEW_ROWS', few)
     logits, labels = make_images()
     ids = torch.tensor([7, -2, 7, 0])  # two parts of one image
     assert_equal(dr_loss, logits, labels, class_indices=True, image_ids=ids, rtol=5e-6, **options)
@@ -49,6 +51,31 @@ def test_blocks_of_any_size(monkeypatch, block):
     logits, labels = make_images()
     assert_equal(dr_loss, logits, labels, class_indices=True, image_ids=torch.arange(4))
     assert_equal(dr_loss, logits, labels, class_indices=True)
+
+
+@pytest.mark.parametrize('rows, width, images', [(3, 1100, 2), (64, 40, 9), (65, 40, 9)])
+def test_many_blocks_and_rows(monkeypatch, rows, width, images):
+    """More blocks in a row than a program takes at a time, and as many rows as one compares."""
+    monkeypatch.setattr(dr, '_MOST', 32)
+    generator = torch.Generator().manual_seed(rows)
+    logits = 2 * torch.randn(rows, width, generator=generator)
+    targets = torch.randint(-1, 40, logits.shape, generator=generator).clamp(max=1)
+    targets = torch.where(targets == 1, 0, targets)
+    targets[:, ::37] = 1
+    ids = torch.randint(0, images, (rows,), generator=generator) - 3
+    targets[ids == ids[0]] = targets[ids == ids[0]].clamp(max=0)  # an image without positives
+    ids = ids.to(torch.int8 if rows == 64 else torch.int64)
+    assert_equal(dr_loss, logits, targets, image_ids=ids, rtol=1e-5)
+
+
+@pytest.mark.parametrize('smoothness', [1e-3, 6.5, 300.0])
+def test_the_surrogate_far_below_and_above(smoothness):
+    logits = torch.tensor([[-30.0] * 20 + [30.0], [30.0] * 20 + [-30.0], [0.0] * 21])
+    targets = torch.zeros(3, 21, dtype=torch.int64)
+    targets[:, -1] = 1
+    for margin in (0.0, 0.5, 0.1):
+        options = dict(smoothness=smoothness, margin=margin)
+        assert_equal(dr_loss, logits, targets, image_ids=torch.arange(3), rtol=5e-6, **options)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
