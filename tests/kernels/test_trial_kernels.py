@@ -116,7 +116,7 @@ def test_broken_kernels_are_left_alone_with_one_warning(module, name, broken, re
 
 
 def test_a_value_that_is_not_a_number_is_a_fault(monkeypatch):
-    monkeypatch.setattr(dr, 'rank', poisoned)
+    monkeypatch.setattr(dr, 'rank_few', poisoned)
     assert 'their value was nan away' in _fused_check.find_fault('dr', DEVICE, torch.float32)
 
 
