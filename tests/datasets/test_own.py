@@ -510,3 +510,113 @@ def test_many_names_are_looked_through_once(tmp_path):
     (tmp_path / 'data/obj.names').write_text('cat\ndog\n' + '\n'.join(map(str, range(200_000))))
     data = convert_own(tmp_path / 'data')
     assert data.classes == ['cat', 'dog']
+
+
+# --- labels, lists and names where they are not expected ------------------------------------------
+
+
+def beside(root):
+    """One folder, no splits."""
+    for stem, (_, objects) in trees.PHOTOS.items():
+        trees.photo(root / f'{stem}.png')
+        trees.write(root / f'{stem}.txt', trees.yolo_text(objects))
+    trees.write(root / 'classes.txt', 'cat\ndog\n')
+    return root
+
+
+def objects_of(data):
+    found = contents(data)
+    return {stem: objects for split in found.values() for stem, objects in split.items()}
+
+
+EVERY = {stem: objects for split in trees.EXPECTED.values() for stem, objects in split.items()}
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        '{stem}.TXT',
+        'annots/{stem}.txt',
+        'labels/sub/{stem}.txt',
+        'a/Labels/x/{stem}.Txt',
+    ],
+)
+@pytest.mark.parametrize('count', [1, 4])
+def test_labels_are_found_wherever_they_lie(tmp_path, place, count):
+    """Some of them or all: a photo whose label is not found would be taken for background."""
+    root = beside(tmp_path / 'data')
+    for stem in list(trees.PHOTOS)[:count]:
+        path = root / place.format(stem=stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (root / f'{stem}.txt').rename(path)
+    if place.startswith('a/'):
+        for path in [*root.glob('*.png')]:
+            (root / 'a/Images/x').mkdir(parents=True, exist_ok=True)
+            path.rename(root / 'a/Images/x' / path.name)
+    assert objects_of(convert_own(root, tmp_path / 'out', val_share=0.5, seed=1)) == EVERY
+
+
+def test_the_split_may_be_that_of_the_labels(tmp_path):
+    for stem, (split, objects) in trees.PHOTOS.items():
+        trees.photo(tmp_path / f'data/images/{stem}.png')
+        path = tmp_path / f'data/labels/{split}/{stem}.txt'
+        trees.write(path, trees.yolo_text(objects))
+    trees.write(tmp_path / 'data/classes.txt', 'cat\ndog\n')
+    trees.write(tmp_path / 'data/labels/train/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    found = contents(convert_own(tmp_path / 'data', tmp_path / 'out'))
+    assert {split: set(stems) for split, stems in found.items()} == dict(train={*'abc'}, val={'d'})
+
+
+def test_labels_that_fit_several_images_or_that_are_one_too_many(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    trees.photo(tmp_path / 'data/images/val/c.png')
+    stray = trees.write(tmp_path / 'data/annots/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=rf'{stray}: belongs to no image where it lies.*labels/'):
+        convert_own(tmp_path / 'data')
+    (tmp_path / 'data/images/val/c.png').unlink()
+    other = trees.write(tmp_path / 'data/more/c.txt', '1 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=r'annots/c\.txt: belongs to no image.*; and 1 more'):
+        convert_own(tmp_path / 'data')
+    other.unlink()
+    assert convert_own(tmp_path / 'data').counts['train']['without'] == 0
+
+
+def test_copies_of_labels_and_predictions_are_not_taken(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    for stem in 'ab':
+        trees.write(tmp_path / f'data/runs/predict/{stem}.txt', '0 0.5 0.5 0.5 0.5\n')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert contents(data) == trees.EXPECTED
+    notes = [line for line in data.findings if line.startswith('note')]
+    assert len(notes) == 2 and 'is not read: a.png has its label in' in notes[0]
+    trees.write(tmp_path / 'data/runs/predict/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=r'predict/c\.txt: belongs to no image where it lies'):
+        convert_own(tmp_path / 'data')
+
+
+@pytest.mark.parametrize('line', ['my photos/{}.png', './my photos/{}.png', '{}', '{}.png  '])
+def test_lists_of_names_with_blanks(tmp_path, line):
+    root = tmp_path / 'data'
+    for stem, (_, objects) in trees.PHOTOS.items():
+        trees.photo(root / f'my photos/{stem} 1.png')
+        trees.write(root / f'my photos/{stem} 1.txt', trees.yolo_text(objects))
+    trees.write(root / 'classes.txt', 'cat\ndog\n')
+    for split in ('train', 'val'):
+        lines = [line.format(f'{stem} 1') for stem in trees.of_split(split)]
+        place = root / ('my photos' if 'my' not in line else '.')
+        trees.write(place / f'{split}.txt', '\n'.join(lines))
+    data = convert_own(root, tmp_path / 'out')
+    assert data.splits == "are the data's own"
+    for split, stems in contents(data).items():
+        assert {stem[0]: objects for stem, objects in stems.items()} == trees.EXPECTED[split]
+
+
+def test_two_lists_of_classes_must_agree(tmp_path):
+    trees.yolo_roboflow(tmp_path / 'data')
+    (tmp_path / 'data/data.yaml').unlink()
+    trees.write(tmp_path / 'data/train/labels/classes.txt', 'cat\ndog\n')
+    other = trees.write(tmp_path / 'data/valid/labels/classes.txt', 'cat\r\ndog\n\n')
+    assert contents(convert_own(tmp_path / 'data', tmp_path / 'out')) == trees.EXPECTED
+    other.write_text('dog\ncat\n')
+    with pytest.raises(ValueError, match=rf'train/labels/classes\.txt and {other} differ'):
+        convert_own(tmp_path / 'data')
