@@ -164,7 +164,7 @@ def _why_unreadable(path: Path) -> str:
         decode_size(path)
     except (OSError, ValueError, Unusable) as error:
         return str(error)
-    return '' if cv2.imread(str(path)) is not None else 'OpenCV cannot decode it'
+    return ''
 
 
 def _device() -> str:
