@@ -620,3 +620,50 @@ def test_two_lists_of_classes_must_agree(tmp_path):
     other.write_text('dog\ncat\n')
     with pytest.raises(ValueError, match=rf'train/labels/classes\.txt and {other} differ'):
         convert_own(tmp_path / 'data')
+
+
+@pytest.mark.parametrize('images', ['JPEGImages', 'images'])
+@pytest.mark.parametrize('lists', ['ImageSets/Main', 'ImageSets', '.'])
+@pytest.mark.parametrize('line', ['{}', 'images/{}.png', '{}.xml'])
+def test_lists_of_voc_count_wherever_they_lie(tmp_path, images, lists, line):
+    root = tmp_path / 'data'
+    if lists == 'ImageSets/Main' and images == 'JPEGImages':
+        line = '{}'  # the kit's own layout is read as the kit does
+    trees.voc_kit(root)
+    (root / 'JPEGImages').rename(root / images)
+    for split in ('train', 'val'):
+        (root / f'ImageSets/Main/{split}.txt').unlink()
+        names = [line.format(stem) for stem in trees.of_split(split)]
+        trees.write(root / lists / f'{split}.txt', '\n'.join(names))
+    trees.write(root / 'ImageSets/Segmentation/val.txt', 'a\nb\n')
+    data = convert_own(root, tmp_path / 'out')
+    assert contents(data) == trees.EXPECTED and data.splits == "are the data's own"
+    trees.write(root / lists / 'train.txt', 'a\nb\nc\ngone\n')
+    with pytest.raises(ValueError, match=r'gone.*|annotation is missing'):
+        convert_own(root)
+
+
+def test_years_of_voc_side_by_side(tmp_path):
+    """One as the kit has it, one with its images under another name."""
+    root = tmp_path / 'data'
+    trees.voc_kit(root / 'one')
+    trees.voc_kit(root / 'two')
+    for stem in 'abcd':
+        (root / f'two/JPEGImages/{stem}.png').rename(root / f'two/JPEGImages/2{stem}.png')
+        (root / f'two/Annotations/{stem}.xml').rename(root / f'two/Annotations/2{stem}.xml')
+    (root / 'two/JPEGImages').rename(root / 'two/images')
+    trees.write(root / 'two/ImageSets/Main/train.txt', '2a\n')
+    trees.write(root / 'two/ImageSets/Main/val.txt', '2b\n2d\n')
+    found = contents(convert_own(root, tmp_path / 'out'))
+    assert set(found['train']) == {'a', 'b', 'c', '2a'} and set(found['val']) == {'d', '2b', '2d'}
+
+
+@pytest.mark.parametrize('layout', [trees.voc_kit, trees.voc_beside])
+def test_suffixes_in_upper_case_and_jfif(tmp_path, layout):
+    root = tmp_path / 'data'
+    layout(root)
+    for path in [*root.rglob('*.xml')]:
+        path.rename(path.with_suffix('.XML'))
+    for path in [*root.rglob('*.png')]:
+        path.rename(path.with_suffix('.jfif'))
+    assert contents(convert_own(root, tmp_path / 'out')) == trees.EXPECTED
