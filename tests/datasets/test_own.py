@@ -667,3 +667,64 @@ def test_suffixes_in_upper_case_and_jfif(tmp_path, layout):
     for path in [*root.rglob('*.png')]:
         path.rename(path.with_suffix('.jfif'))
     assert contents(convert_own(root, tmp_path / 'out')) == trees.EXPECTED
+
+
+# --- what cannot be measured, linked and misnamed images ------------------------------------------
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_split_needs_objects_that_count(tmp_path, split):
+    """AP on difficult objects alone is undefined."""
+    trees.voc_kit(tmp_path / 'data')
+    for stem in trees.of_split(split):
+        path = tmp_path / f'data/Annotations/{stem}.xml'
+        easy = re.sub('<difficult>.*?</difficult>', '', path.read_text())
+        path.write_text(easy.replace('</object>', '<difficult>1</difficult></object>'))
+    verb = dict(train='train', val='measure')[split]
+    with pytest.raises(ValueError, match=f'object to {verb} on: difficult objects and crowds'):
+        convert_own(tmp_path / 'data')
+
+
+def test_what_is_too_little_says_what_it_takes(tmp_path):
+    root = flat(tmp_path / 'data', 1)
+    with pytest.raises(ValueError, match='to measure on: it takes two with objects'):
+        convert_own(root)
+    for number in range(1, 9):
+        trees.photo(root / f'{number:02d}.png')
+    trees.write(root / '01.txt', (root / '00.txt').read_text())
+    with pytest.raises(ValueError, match='to measure on: --seed and --val-share hold out others'):
+        convert_own(root, val_share=0.1)
+    assert convert_own(root, val_share=0.6, seed=2).counts['val']['objects']['cat'] == 1
+    trees.write(tmp_path / 'other/photo.heic', '')
+    with pytest.raises(ValueError, match=r'holds 0 images \(\.bmp, .*\.webp\) and 1 files'):
+        convert_own(tmp_path / 'other')
+
+
+def test_a_linked_image_in_two_splits(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    first = tmp_path / 'data/images/train/a.png'
+    second = tmp_path / 'data/images/val/e.png'
+    second.symlink_to(first)
+    message = rf'{second}: is there in train and in val: {first} is the same file'
+    with pytest.raises(ValueError, match=message):
+        convert_own(tmp_path / 'data')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert contents(data) == trees.EXPECTED
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    root = flat(tmp_path / 'data', 4)
+    for suffix in ('png', 'txt'):
+        try:
+            (root / f'00.{suffix}').rename(
+                os.fsdecode(os.fsencode(root) + b'/caf\xe9.' + suffix.encode())
+            )
+        except OSError:
+            pytest.skip('the file system takes no such name')
+    with pytest.raises(
+        ValueError, match=r'caf\\udce9\.png: its name is not UTF-8: rename it'
+    ) as caught:
+        convert_own(root)
+    assert str(caught.value).encode()
+    data = convert_own(root, tmp_path / 'out', skip_bad=True)
+    assert sum(counts['images'] for counts in data.counts.values()) == 3
