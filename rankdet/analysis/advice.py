@@ -17,7 +17,12 @@ def suggestions(summary: dict, *, first: Sequence[str] = (), last: Sequence[str]
         last: what is suggested whatever the result.
     """
     lines = []
-    if summary['AP50'] < 0.1:
+    if summary['AP50'] is None:
+        lines.append(
+            'Nothing could be measured: no image has an object that counts. Difficult objects and '
+            'crowds do not.'
+        )
+    elif summary['AP50'] < 0.1:
         lines.append(
             f'Hardly anything was learnt. Look at {summary["pictures"]}: are the green boxes where '
             'they belong? If so, train longer (--epochs).'

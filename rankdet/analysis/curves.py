@@ -151,6 +151,8 @@ def plot_precision_recall(evaluated: COCOeval, out: str | Path, title: str = '')
     axes = figure.subplots()
     for color, threshold in zip(COLORS, (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)):
         at = int(np.argmin(np.abs(evaluated.params.iouThrs - threshold)))
+        if not (precision[at] >= 0).any():  # no class has an object
+            continue
         values = np.where(precision[at] < 0, np.nan, precision[at])
         curve = np.nanmean(values, axis=1)
         axes.plot(
@@ -160,7 +162,8 @@ def plot_precision_recall(evaluated: COCOeval, out: str | Path, title: str = '')
             label=f'IoU {threshold:.2f}: AP {np.nanmean(curve):.3f}',
         )
     axes.set(xlabel='recall', ylabel='precision (mean over classes)', xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(framealpha=0.9, loc='lower left')
+    if axes.lines:
+        axes.legend(framealpha=0.9, loc='lower left')
     axes.set_title(title, fontsize=10)
     return _save(figure, out)
 

@@ -156,7 +156,7 @@ def describe(
             the training log that lies there.
 
     Returns:
-        Metrics, and the paths of the pictures.
+        Metrics, None where there is no object to measure them on, and the paths of the pictures.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
@@ -178,10 +178,10 @@ def describe(
     drawn = detection_page(truth, found, images, thresholds, pictures)
     cv2.imwrite(str(page_path), drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])
     return dict(
-        AP=round(float(evaluated.stats[0]), 4),
-        AP50=round(float(evaluated.stats[1]), 4),
-        AP75=round(float(evaluated.stats[2]), 4),
-        oLRP=round(lrp.summary()['oLRP'], 4),
+        AP=defined(evaluated.stats[0]),
+        AP50=defined(evaluated.stats[1]),
+        AP75=defined(evaluated.stats[2]),
+        oLRP=defined(lrp.summary()['oLRP']),
         images=len(truth.imgs),
         thresholds=str(thresholds_path),
         pictures=str(page_path),
@@ -245,8 +245,7 @@ def detection_page(
 def as_text(summary: dict) -> str:
     """The summary as a person reads it."""
     lines = [
-        f'AP {summary["AP"]:.3f}   AP50 {summary["AP50"]:.3f}   AP75 {summary["AP75"]:.3f}'
-        f'   oLRP {summary["oLRP"]:.3f}',
+        '   '.join(f'{key} {shown(summary[key])}' for key in ('AP', 'AP50', 'AP75', 'oLRP')),
         f'on {summary["images"]} held-out images, after {summary["minutes_of_training"]} minutes',
         '',
     ]
@@ -267,6 +266,15 @@ def as_text(summary: dict) -> str:
     ]
     lines += ['', 'What to do next', *(f'- {line}' for line in suggestions(summary, last=last))]
     return '\n'.join(lines) + '\n'
+
+
+def defined(value: float) -> float | None:
+    """Rounded; None for NaN and for the -1 of pycocotools, by which they mean that nothing is."""
+    return round(float(value), 4) if value >= 0 else None
+
+
+def shown(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3f}'
 
 
 def _write_whole(path: Path, text: str) -> None:

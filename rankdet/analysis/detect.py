@@ -23,7 +23,7 @@ from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_dat
 from rankdet.engine.weights_only import only_weights
 from rankdet.evaluation.progress import Progress, silent
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def find_images(paths: list[str]) -> list[Path]:
@@ -164,7 +164,7 @@ def _why_unreadable(path: Path) -> str:
         decode_size(path)
     except (OSError, ValueError, Unusable) as error:
         return str(error)
-    return '' if cv2.imread(str(path)) is not None else 'OpenCV cannot decode it'
+    return ''
 
 
 def _device() -> str:

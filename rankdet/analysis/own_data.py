@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rankdet.analysis.advice import suggestions
 from rankdet.analysis.curves import training_seconds
-from rankdet.analysis.demo import describe
+from rankdet.analysis.demo import defined, describe, shown
 from rankdet.analysis.own_config import OwnOptions, config_text
 from rankdet.commands import SAME_COMMAND
 from rankdet.datasets.own.convert import OwnData, convert_own
@@ -87,8 +87,9 @@ def train_own(
     launch.train(cfg, resume='auto', go_on=SAME_COMMAND)
     say('\n== 4/4  measuring and drawing')
     summary = _measure(options, data, work_dir, run)
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(work_dir / 'summary.md', as_text(summary))
-    write_whole(work_dir / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+    write_whole(work_dir / SUMMARY, text)
     return summary
 
 
@@ -126,7 +127,7 @@ def _measure(options: OwnOptions, data: OwnData, work_dir: Path, run: Path) -> d
         classes={
             name: dict(
                 objects=data.counts['train']['objects'][name],
-                **{key: _number(values[key]) for key in ('AP', 'oLRP', 'threshold')},
+                **{key: defined(values[key]) for key in ('AP', 'oLRP', 'threshold')},
             )
             for name, values in classes.items()
         },
@@ -143,16 +144,16 @@ def as_text(summary: dict) -> str:
     width = max(map(len, ('class', 'all', *classes)))
     lines = [f'{"class":<{width}}  trained on     AP   oLRP  score to cut at']
     for name, values in classes.items():
-        numbers = [_cell(values[key]) for key in ('AP', 'oLRP', 'threshold')]
+        numbers = [f'{shown(values[key]):>5}' for key in ('AP', 'oLRP', 'threshold')]
         lines.append(
             f'{name:<{width}}  {values["objects"]:>10,}  {numbers[0]}  {numbers[1]}  {numbers[2]}'
         )
     lines += [
         f'{"all":<{width}}  {sum(v["objects"] for v in classes.values()):>10,}'
-        f'  {_cell(summary["AP"])}  {_cell(summary["oLRP"])}',
+        f'  {shown(summary["AP"]):>5}  {shown(summary["oLRP"]):>5}',
         '',
-        f'AP50 {summary["AP50"]:.3f}, AP75 {summary["AP75"]:.3f} on {summary["images"]} images of '
-        f'{summary["split"]}, after {summary["minutes_of_training"]} minutes of training',
+        f'AP50 {shown(summary["AP50"])}, AP75 {shown(summary["AP75"])} on {summary["images"]} '
+        f'images of {summary["split"]}, after {summary["minutes_of_training"]} minutes of training',
         '',
         f'detections beside ground truth   {summary["pictures"]}',
         f'precision-recall plot            {summary["precision_recall"]}',
@@ -179,14 +180,6 @@ def advice(summary: dict) -> list[str]:
             'from pretrained ones and sees larger images.',
         )
     return suggestions(summary, first=first, last=last)
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else round(float(value), 4)
-
-
-def _cell(value: float | None) -> str:
-    return '    -' if value is None else f'{value:.3f}'
 
 
 def _read_json(path: Path) -> dict | None:

@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 
 #: Folders with the 20 classes of VOC, unless others are given.
 _OFFICIAL_YEARS = sorted({year for year, _ in VOC_SPLITS})
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 
 
 @dataclass(frozen=True)

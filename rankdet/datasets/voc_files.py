@@ -12,6 +12,7 @@ from rankdet.untrusted import Refused, check_pixels, limit, read_xml
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, suffix included
 _FLAG = re.compile(r'\s+(?:-1|0|1)$')
+_TURNED = {'JPEG', 'MPO', 'PNG'}  # whose orientation every OpenCV follows
 _LARGEST_TEXT = 2**26  # bytes; nobody wrote such a list of names or boxes by hand
 
 
@@ -115,6 +116,17 @@ def header_size(path: Path) -> tuple[int, int]:
     return _image_size(path, decode=False)
 
 
+def _loaded_size(path: Path) -> tuple[int, int]:
+    """As MMCV loads images: OpenCV reads other files than Pillow, and turns fewer of them."""
+    import cv2
+    import numpy as np
+
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError('OpenCV cannot read it, perhaps as its pixels are not of 8 or 16 bits')
+    return image.shape[1], image.shape[0]
+
+
 def _image_size(path: Path, decode: bool) -> tuple[int, int]:
     from PIL import Image
 
@@ -128,12 +140,14 @@ def _image_size(path: Path, decode: bool) -> tuple[int, int]:
         with Image.open(path) as image:
             check_pixels(*image.size)
             if decode:
-                image.load()
+                image.load()  # OpenCV takes a file that is cut short
+                return _loaded_size(path)
             # Of a PNG all is decoded in search of EXIF that does not come before its pixels.
-            hidden = not decode and image.format == 'PNG' and 'exif' not in image.info
-            exif = {} if hidden else image.getexif()
-            on_its_side = exif.get(0x0112, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if on_its_side else image.size
+            hidden = image.format == 'PNG' and 'exif' not in image.info
+            exif = {} if hidden or image.format == 'TIFF' else image.getexif()  # TIFF is turned
+            if exif.get(0x0112, 1) not in (5, 6, 7, 8):
+                return image.size
+            return image.size[::-1] if image.format in _TURNED else _loaded_size(path)
     except Refused as error:
         raise Unusable(f'image is too large ({error})') from error
     except Image.DecompressionBombError as error:  # twice the limit: it does not even open

@@ -88,6 +88,21 @@ def test_nothing_detected(data, saved):
     assert colours(found['pictures']) == {'green'}
 
 
+def test_nothing_to_measure_on(data):
+    """pycocotools says -1, and the mean of nothing is NaN: neither is a result."""
+    truth = json.loads((data / 'truth.json').read_text())
+    for annotation in truth['annotations']:
+        annotation |= dict(iscrowd=1, difficult=1)
+    (data / 'truth.json').write_text(json.dumps(truth))
+    found = describe(data, PERFECT)
+    assert [found[key] for key in ('AP', 'AP50', 'AP75', 'oLRP')] == [None] * 4
+    assert cv2.imread(found['precision_recall']) is not None
+    paths = dict(config='c', checkpoint='p', log='l', loss='ap', minutes_of_training=1)
+    text = demo.as_text(found | paths)
+    assert text.startswith('AP -   AP50 -   AP75 -   oLRP -\n')
+    assert 'Nothing could be measured' in text and 'Hardly' not in text
+
+
 def test_a_missing_image_is_named(data):
     (data / '2.png').unlink()
     with pytest.raises(UserError, match=r'2\.png is no readable image'):

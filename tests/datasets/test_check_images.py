@@ -1,5 +1,6 @@
 """Images that are missing, damaged or of another size, and what the report says was looked at."""
 
+import mmcv
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,6 +61,29 @@ def test_the_header_of_a_png_is_read_alone(tmp_path):
     assert header_size(path) == (144, 96)
     with pytest.raises(Unusable, match='cannot be decoded'):
         decode_size(path)
+
+
+def test_sizes_are_those_of_a_training_pipeline(tmp_path):
+    """Pillow turns some formats by itself, OpenCV others not at all."""
+    exif = Image.Exif()
+    for suffix in ('jpg', 'png', 'webp', 'tif', 'bmp'):
+        for orientation in range(1, 9):
+            exif[0x0112] = orientation
+            path = tmp_path / f'{orientation}.{suffix}'
+            Image.new('RGB', (48, 32)).save(path, exif=exif)
+            height, width, _ = mmcv.imread(path, backend='cv2').shape
+            assert header_size(path) == decode_size(path) == (width, height), path
+
+
+@pytest.mark.parametrize('kind', [np.float32, np.int32])
+def test_pixels_that_opencv_cannot_read(voc, kind):  # noqa: F811
+    """Pillow reads them; training would end at the first one."""
+    path = voc / 'VOC2007/JPEGImages/000003.jpg'
+    Image.fromarray(np.zeros((96, 144), kind)).save(path, format='TIFF')
+    assert header_size(path) == (144, 96)
+    with pytest.raises(Unusable, match=r'cannot be decoded \(OpenCV cannot read it'):
+        decode_size(path)
+    assert '000003.jpg' in check_folder(voc, decode=True).text()
 
 
 @pytest.mark.parametrize('decode', [False, True])

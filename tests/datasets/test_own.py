@@ -510,3 +510,221 @@ def test_many_names_are_looked_through_once(tmp_path):
     (tmp_path / 'data/obj.names').write_text('cat\ndog\n' + '\n'.join(map(str, range(200_000))))
     data = convert_own(tmp_path / 'data')
     assert data.classes == ['cat', 'dog']
+
+
+# --- labels, lists and names where they are not expected ------------------------------------------
+
+
+def beside(root):
+    """One folder, no splits."""
+    for stem, (_, objects) in trees.PHOTOS.items():
+        trees.photo(root / f'{stem}.png')
+        trees.write(root / f'{stem}.txt', trees.yolo_text(objects))
+    trees.write(root / 'classes.txt', 'cat\ndog\n')
+    return root
+
+
+def objects_of(data):
+    found = contents(data)
+    return {stem: objects for split in found.values() for stem, objects in split.items()}
+
+
+EVERY = {stem: objects for split in trees.EXPECTED.values() for stem, objects in split.items()}
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        '{stem}.TXT',
+        'annots/{stem}.txt',
+        'labels/sub/{stem}.txt',
+        'a/Labels/x/{stem}.Txt',
+    ],
+)
+@pytest.mark.parametrize('count', [1, 4])
+def test_labels_are_found_wherever_they_lie(tmp_path, place, count):
+    """Some of them or all: a photo whose label is not found would be taken for background."""
+    root = beside(tmp_path / 'data')
+    for stem in list(trees.PHOTOS)[:count]:
+        path = root / place.format(stem=stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (root / f'{stem}.txt').rename(path)
+    if place.startswith('a/'):
+        for path in [*root.glob('*.png')]:
+            (root / 'a/Images/x').mkdir(parents=True, exist_ok=True)
+            path.rename(root / 'a/Images/x' / path.name)
+    assert objects_of(convert_own(root, tmp_path / 'out', val_share=0.5, seed=1)) == EVERY
+
+
+def test_the_split_may_be_that_of_the_labels(tmp_path):
+    for stem, (split, objects) in trees.PHOTOS.items():
+        trees.photo(tmp_path / f'data/images/{stem}.png')
+        path = tmp_path / f'data/labels/{split}/{stem}.txt'
+        trees.write(path, trees.yolo_text(objects))
+    trees.write(tmp_path / 'data/classes.txt', 'cat\ndog\n')
+    trees.write(tmp_path / 'data/labels/train/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    found = contents(convert_own(tmp_path / 'data', tmp_path / 'out'))
+    assert {split: set(stems) for split, stems in found.items()} == dict(train={*'abc'}, val={'d'})
+
+
+def test_labels_that_fit_several_images_or_that_are_one_too_many(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    trees.photo(tmp_path / 'data/images/val/c.png')
+    stray = trees.write(tmp_path / 'data/annots/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=rf'{stray}: belongs to no image where it lies.*labels/'):
+        convert_own(tmp_path / 'data')
+    (tmp_path / 'data/images/val/c.png').unlink()
+    other = trees.write(tmp_path / 'data/more/c.txt', '1 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=r'annots/c\.txt: belongs to no image.*; and 1 more'):
+        convert_own(tmp_path / 'data')
+    other.unlink()
+    assert convert_own(tmp_path / 'data').counts['train']['without'] == 0
+
+
+def test_copies_of_labels_and_predictions_are_not_taken(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    for stem in 'ab':
+        trees.write(tmp_path / f'data/runs/predict/{stem}.txt', '0 0.5 0.5 0.5 0.5\n')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out')
+    assert contents(data) == trees.EXPECTED
+    notes = [line for line in data.findings if line.startswith('note')]
+    assert len(notes) == 2 and 'is not read: a.png has its label in' in notes[0]
+    trees.write(tmp_path / 'data/runs/predict/c.txt', '0 0.5 0.5 0.5 0.5\n')
+    with pytest.raises(ValueError, match=r'predict/c\.txt: belongs to no image where it lies'):
+        convert_own(tmp_path / 'data')
+
+
+@pytest.mark.parametrize('line', ['my photos/{}.png', './my photos/{}.png', '{}', '{}.png  '])
+def test_lists_of_names_with_blanks(tmp_path, line):
+    root = tmp_path / 'data'
+    for stem, (_, objects) in trees.PHOTOS.items():
+        trees.photo(root / f'my photos/{stem} 1.png')
+        trees.write(root / f'my photos/{stem} 1.txt', trees.yolo_text(objects))
+    trees.write(root / 'classes.txt', 'cat\ndog\n')
+    for split in ('train', 'val'):
+        lines = [line.format(f'{stem} 1') for stem in trees.of_split(split)]
+        place = root / ('my photos' if 'my' not in line else '.')
+        trees.write(place / f'{split}.txt', '\n'.join(lines))
+    data = convert_own(root, tmp_path / 'out')
+    assert data.splits == "are the data's own"
+    for split, stems in contents(data).items():
+        assert {stem[0]: objects for stem, objects in stems.items()} == trees.EXPECTED[split]
+
+
+def test_two_lists_of_classes_must_agree(tmp_path):
+    trees.yolo_roboflow(tmp_path / 'data')
+    (tmp_path / 'data/data.yaml').unlink()
+    trees.write(tmp_path / 'data/train/labels/classes.txt', 'cat\ndog\n')
+    other = trees.write(tmp_path / 'data/valid/labels/classes.txt', 'cat\r\ndog\n\n')
+    assert contents(convert_own(tmp_path / 'data', tmp_path / 'out')) == trees.EXPECTED
+    other.write_text('dog\ncat\n')
+    with pytest.raises(ValueError, match=rf'train/labels/classes\.txt and {other} differ'):
+        convert_own(tmp_path / 'data')
+
+
+@pytest.mark.parametrize('images', ['JPEGImages', 'images'])
+@pytest.mark.parametrize('lists', ['ImageSets/Main', 'ImageSets', '.'])
+@pytest.mark.parametrize('line', ['{}', 'images/{}.png', '{}.xml'])
+def test_lists_of_voc_count_wherever_they_lie(tmp_path, images, lists, line):
+    root = tmp_path / 'data'
+    if lists == 'ImageSets/Main' and images == 'JPEGImages':
+        line = '{}'  # the kit's own layout is read as the kit does
+    trees.voc_kit(root)
+    (root / 'JPEGImages').rename(root / images)
+    for split in ('train', 'val'):
+        (root / f'ImageSets/Main/{split}.txt').unlink()
+        names = [line.format(stem) for stem in trees.of_split(split)]
+        trees.write(root / lists / f'{split}.txt', '\n'.join(names))
+    trees.write(root / 'ImageSets/Segmentation/val.txt', 'a\nb\n')
+    data = convert_own(root, tmp_path / 'out')
+    assert contents(data) == trees.EXPECTED and data.splits == "are the data's own"
+    trees.write(root / lists / 'train.txt', 'a\nb\nc\ngone\n')
+    with pytest.raises(ValueError, match=r'gone.*|annotation is missing'):
+        convert_own(root)
+
+
+def test_years_of_voc_side_by_side(tmp_path):
+    """One as the kit has it, one with its images under another name."""
+    root = tmp_path / 'data'
+    trees.voc_kit(root / 'one')
+    trees.voc_kit(root / 'two')
+    for stem in 'abcd':
+        (root / f'two/JPEGImages/{stem}.png').rename(root / f'two/JPEGImages/2{stem}.png')
+        (root / f'two/Annotations/{stem}.xml').rename(root / f'two/Annotations/2{stem}.xml')
+    (root / 'two/JPEGImages').rename(root / 'two/images')
+    trees.write(root / 'two/ImageSets/Main/train.txt', '2a\n')
+    trees.write(root / 'two/ImageSets/Main/val.txt', '2b\n2d\n')
+    found = contents(convert_own(root, tmp_path / 'out'))
+    assert set(found['train']) == {'a', 'b', 'c', '2a'} and set(found['val']) == {'d', '2b', '2d'}
+
+
+@pytest.mark.parametrize('layout', [trees.voc_kit, trees.voc_beside])
+def test_suffixes_in_upper_case_and_jfif(tmp_path, layout):
+    root = tmp_path / 'data'
+    layout(root)
+    for path in [*root.rglob('*.xml')]:
+        path.rename(path.with_suffix('.XML'))
+    for path in [*root.rglob('*.png')]:
+        path.rename(path.with_suffix('.jfif'))
+    assert contents(convert_own(root, tmp_path / 'out')) == trees.EXPECTED
+
+
+# --- what cannot be measured, linked and misnamed images ------------------------------------------
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_split_needs_objects_that_count(tmp_path, split):
+    """AP on difficult objects alone is undefined."""
+    trees.voc_kit(tmp_path / 'data')
+    for stem in trees.of_split(split):
+        path = tmp_path / f'data/Annotations/{stem}.xml'
+        easy = re.sub('<difficult>.*?</difficult>', '', path.read_text())
+        path.write_text(easy.replace('</object>', '<difficult>1</difficult></object>'))
+    verb = dict(train='train', val='measure')[split]
+    with pytest.raises(ValueError, match=f'object to {verb} on: difficult objects and crowds'):
+        convert_own(tmp_path / 'data')
+
+
+def test_what_is_too_little_says_what_it_takes(tmp_path):
+    root = flat(tmp_path / 'data', 1)
+    with pytest.raises(ValueError, match='to measure on: it takes two with objects'):
+        convert_own(root)
+    for number in range(1, 9):
+        trees.photo(root / f'{number:02d}.png')
+    trees.write(root / '01.txt', (root / '00.txt').read_text())
+    with pytest.raises(ValueError, match='to measure on: --seed and --val-share hold out others'):
+        convert_own(root, val_share=0.1)
+    assert convert_own(root, val_share=0.6, seed=2).counts['val']['objects']['cat'] == 1
+    trees.write(tmp_path / 'other/photo.heic', '')
+    with pytest.raises(ValueError, match=r'holds 0 images \(\.bmp, .*\.webp\) and 1 files'):
+        convert_own(tmp_path / 'other')
+
+
+def test_a_linked_image_in_two_splits(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data')
+    first = tmp_path / 'data/images/train/a.png'
+    second = tmp_path / 'data/images/val/e.png'
+    second.symlink_to(first)
+    message = rf'{second}: is there in train and in val: {first} is the same file'
+    with pytest.raises(ValueError, match=message):
+        convert_own(tmp_path / 'data')
+    data = convert_own(tmp_path / 'data', tmp_path / 'out', skip_bad=True)
+    assert contents(data) == trees.EXPECTED
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    root = flat(tmp_path / 'data', 4)
+    for suffix in ('png', 'txt'):
+        try:
+            (root / f'00.{suffix}').rename(
+                os.fsdecode(os.fsencode(root) + b'/caf\xe9.' + suffix.encode())
+            )
+        except OSError:
+            pytest.skip('the file system takes no such name')
+    with pytest.raises(
+        ValueError, match=r'caf\\udce9\.png: its name is not UTF-8: rename it'
+    ) as caught:
+        convert_own(root)
+    assert str(caught.value).encode()
+    data = convert_own(root, tmp_path / 'out', skip_bad=True)
+    assert sum(counts['images'] for counts in data.counts.values()) == 3

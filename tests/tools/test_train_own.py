@@ -119,3 +119,13 @@ def test_advice_follows_the_result():
     assert 'dog' in good[0] and 'cat' not in good[0] and "--config 'a b/config.py'" in good[1]
     poor = advice(dict(AP50=0.01, classes=classes, options=dict(backbone='small'), **paths))
     assert poor[0].startswith('Hardly anything was learnt') and any('r50' in line for line in poor)
+
+
+def test_undefined_values_are_shown_as_such():
+    summary = dict(AP=None, oLRP=None, AP50=None, AP75=None, images=3, split='test')
+    summary |= dict(pictures='p', precision_recall='r', training_curve='t', thresholds='s')
+    summary |= dict(checkpoint='c', config='f', minutes_of_training=1, options=dict(backbone='r50'))
+    cat = dict(objects=50, AP=None, oLRP=None, threshold=None)
+    text = as_text(summary | dict(classes=dict(cat=cat)))
+    assert 'all            50      -      -\n' in text
+    assert 'AP50 -, AP75 - on 3 images of test' in text and 'Nothing could be measured' in text

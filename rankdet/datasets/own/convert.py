@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..voc import Finding, Progress, Record, VocConversion, add_record
+from ..voc import IMAGE_SUFFIXES, Finding, Progress, Record, VocConversion, add_record
 from .coco import is_coco, list_coco
 from .listing import Folder, Listing
 from .voc import is_voc, list_voc
@@ -136,6 +136,7 @@ def convert_own(
     findings = [Finding('file skipped', str(path), 'is no regular file') for path in tree.odd]
     findings += listing.findings + [found for r in records for found in r[1].findings]
     findings += _drop_repeated(records)
+    findings = [Finding(f.kind, _printable(f.file), _printable(f.reason)) for f in findings]
     _stop_at(findings, skip_bad)
     splits, how = _settle_splits(records, tree.root, val_share, seed)
     classes, unused = _classes(listing.classes, splits)
@@ -187,11 +188,12 @@ def _recognise(tree: Folder) -> str:
             f'{tree.root} holds annotations as {names}: say which are meant (--format {fits[0]})'
         )
     if not fits:
+        known = '' if tree.images else f' ({", ".join(sorted(IMAGE_SUFFIXES))})'
         odd = f'; {tree.odd[0]} is no regular file, and not read' if tree.odd else ''
         raise ValueError(
-            f'{tree.root} holds {len(tree.images)} images and {len(tree.files)} files, but no '
-            'annotations known here: VOC XML (.xml), COCO JSON (images, annotations, categories) '
-            f'or YOLO text (a .txt of the name of each image){odd}'
+            f'{tree.root} holds {len(tree.images)} images{known} and {len(tree.files)} files, but '
+            'no annotations known here: VOC XML (.xml), COCO JSON (images, annotations, '
+            f'categories) or YOLO text (a .txt of the name of each image){odd}'
         )
     return fits[0]
 
@@ -201,26 +203,39 @@ def _read(listing: Listing, workers: int | None, progress: Progress) -> list[tup
     records = []
     with ThreadPoolExecutor(workers) as pool:
         for done, record in enumerate(pool.map(lambda job: job.read(), listing.jobs), 1):
+            if record.path and _printable(str(record.path)) != str(record.path):
+                reason = 'its name is not UTF-8: rename it'
+                record = Record([Finding('image skipped', str(record.path), reason)])
             records.append((listing.jobs[done - 1].split, record))
             progress('reading images', done, len(listing.jobs))
     return records
 
 
+def _printable(text: str) -> str:
+    """With escapes for what is not UTF-8: neither JSON nor every terminal takes it."""
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
 def _drop_repeated(records: list[tuple]) -> list[Finding]:
-    """An image that is trained on and tested on would flatter; what comes second is taken out."""
-    seen: dict[Path, str | None] = {}
+    """An image that is trained on and tested on would flatter; what comes second is taken out.
+
+    Links lead to one image as well.
+    """
+    seen: dict[Path, tuple[str | None, Path]] = {}
     findings = []
     for split, record in records:
         if record.path is None:
             continue
-        if record.path in seen:
-            where = (
-                f'in {seen[record.path]} and in {split}' if split != seen[record.path] else 'twice'
-            )
-            findings.append(Finding('image skipped', str(record.path), f'is there {where}'))
+        real = record.path.resolve()
+        if real in seen:
+            first, path = seen[real]
+            parts = first or 'train', split or 'train'  # where those without a split go
+            where = 'twice' if parts[0] == parts[1] else f'in {parts[0]} and in {parts[1]}'
+            also = '' if path == record.path else f': {path} is the same file'
+            findings.append(Finding('image skipped', str(record.path), f'is there {where}{also}'))
             record.path = None
         else:
-            seen[record.path] = split
+            seen[real] = split, record.path
     return findings
 
 
@@ -254,10 +269,22 @@ def _settle_splits(
         train = [record for record in train if id(record) not in held]
         how = f'are made here: {share:.0%} of the images are held out, seed {seed}'
     for name, members in (('train on', train), ('measure on', val)):
-        if not any(record.objects for record in members):
-            raise ValueError(f'{root} has no image with an object to {name}')
+        if not any(map(_counts, members)):
+            what = f'{root} has no image with an object to {name}'
+            if any(record.objects for record in members):
+                what += ': difficult objects and crowds are neither trained nor measured'
+            elif sum(map(_counts, [*train, *val])) < 2:
+                what += ': it takes two with objects, one to train on and one to measure on'
+            elif 'made here' in how:
+                what += ': --seed and --val-share hold out others'
+            raise ValueError(what)
     splits = dict(train=train, val=val, test=test)
     return {split: members for split, members in splits.items() if members}, how
+
+
+def _counts(record: Record) -> bool:
+    """Whether any object of an image is neither difficult nor a crowd."""
+    return not all(difficult for *_, difficult in record.objects)
 
 
 def _draw(name: str, seed: int) -> str:

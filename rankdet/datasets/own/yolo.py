@@ -2,7 +2,8 @@
 
 The four are shares of the image's width and height. Lines with more numbers are outlines, as of
 segmentation, and their box is taken. Class names are in ``data.yaml`` (``names``), or a line each
-in ``classes.txt`` or ``obj.names``. An image without a file has no objects.
+in ``classes.txt`` or ``obj.names``. An image without a file has no objects; a file without an image
+is reported, for its image would be taken for background.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..voc import Finding, Record
+from ..voc import IMAGE_SUFFIXES, Finding, Record
 from ..voc_files import Unusable, clip_box, decode_size, read_text
 from .listing import Folder, Job, Listing, split_name
 
@@ -29,20 +30,15 @@ def is_yolo(folder: Folder) -> bool:
 
 
 def list_yolo(folder: Folder) -> Listing:
-    """Every image; its split is what data.yaml, a list or the names of its folders say."""
+    """Every image; its split is what data.yaml, a list or the names of folders say."""
     settings = _settings(folder)
     classes, source = _class_names(folder, settings)
     listing = Listing(classes=classes)
-    texts = set(folder.ending('.txt'))
-    splits = _splits(listing, folder, settings)
-    used = set()
-    for image, split in splits.items():
-        label = next((path for path in _label_paths(folder, image) if path in texts), None)
-        used.add(label)
-        listing.jobs.append(Job(split, image, partial(_read_record, image, label, classes, source)))
-    for path in sorted(texts - used):
-        if path.stem not in folder.by_stem and _is_label(path):
-            listing.skip(path, f'image {path.stem} is missing')
+    labels = _labels(listing, folder)
+    for image, split in _splits(listing, folder, settings).items():
+        label = labels.get(image)
+        own = split or (folder.split_of(label) if label else None)
+        listing.jobs.append(Job(own, image, partial(_read_record, image, label, classes, source)))
     return listing
 
 
@@ -87,15 +83,26 @@ def _class_names(folder: Folder, settings: _Settings | None) -> tuple[tuple[str,
     if settings:
         path, content = settings
         return _yaml_names(path, content['names']), path
-    named = [path for path in folder.ending('.names') if path.suffix == '.names']
-    named += [path for path in folder.ending('.txt') if path.name in ('classes.txt', 'labels.txt')]
+    named = folder.ending('.names')
+    texts = ('classes.txt', 'labels.txt')
+    named += [path for path in folder.ending('.txt') if path.name.lower() in texts]
     for path in sorted(named, key=lambda path: len(path.parts)):
-        names = [line.strip() for line in _text(path).rstrip().splitlines()]
+        names = _names_in(path)
+        for other in named:  # LabelImg writes one into each folder, in the order of its drawing
+            if other.name == path.name and _names_in(other) != names:
+                raise ValueError(
+                    f'{path} and {other} differ: a class must have the same number everywhere. '
+                    'Number the labels alike, and keep one list'
+                )
         return _checked(path, names), path
     raise ValueError(
         f'{folder.root} does not name its classes: write them into {folder.root / "classes.txt"}, '
         'one a line, in the order of their numbers'
     )
+
+
+def _names_in(path: Path) -> list[str]:
+    return [line.strip() for line in _text(path).rstrip().splitlines()]
 
 
 def _yaml_names(path: Path, names: object) -> tuple[str, ...]:
@@ -118,10 +125,12 @@ def _checked(path: Path, names: list[str]) -> tuple[str, ...]:
 
 def _splits(listing: Listing, folder: Folder, settings: _Settings | None) -> dict[Path, str | None]:
     """Images and their splits: by data.yaml where its paths lead somewhere, else by name."""
-    known = set(folder.images)
+    # Some lists name their images without suffix.
+    known = {image.with_suffix(''): image for image in folder.images}
+    known |= {image: image for image in folder.images}
     found: dict[Path, str | None] = {}
     for split, target in _targets(folder, settings):
-        if target.suffix == '.txt':
+        if target.suffix.lower() == '.txt':
             members = _read_list(listing, folder, target, known)
         else:
             members = [image for image in folder.images if target in image.parents]
@@ -143,7 +152,7 @@ def _targets(folder: Folder, settings: _Settings | None) -> list[tuple[str | Non
                     targets.append((split_name(key), place))
     if not any(split == 'train' for split, _ in targets):
         texts = [path for path in folder.ending('.txt') if path.stem.lower() in _LISTS]
-        lists = [path for path in texts if not _is_label(path) and _names_images(path)]
+        lists = [path for path in texts if not _is_label(path) and _names_images(folder, path)]
         targets = [(split_name(path.stem.lower()), path) for path in lists]
     return targets
 
@@ -163,23 +172,26 @@ def _place(folder: Folder, yaml: Path, content: dict, entry: str) -> Path | None
     return None
 
 
-def _names_images(path: Path) -> bool:
-    lines = _text(path).split()
-    return bool(lines) and '.' in lines[0]
+def _names_images(folder: Folder, path: Path) -> bool:
+    names = (_parts(line) for line in _text(path).splitlines())
+    last = (Path(parts[-1]) for parts in names if parts)
+    return any(p.suffix.lower() in IMAGE_SUFFIXES or p.name in folder.by_stem for p in last)
 
 
-def _read_list(listing: Listing, folder: Folder, path: Path, known: set[Path]) -> list[Path]:
+def _parts(line: str) -> list[str]:
+    """Of a path in a list, which may be that of another machine and hold blanks."""
+    parts = line[:_LONGEST_PATH].strip().replace('\\', '/').split('/')
+    return [part for part in parts if part not in ('', '.')]
+
+
+def _read_list(listing: Listing, folder: Folder, path: Path, known: dict[Path, Path]) -> list[Path]:
     members = []
     for number, line in enumerate(_text(path).splitlines(), 1):
-        parts = [
-            part
-            for part in line[:_LONGEST_PATH].strip().replace('\\', '/').split('/')
-            if part not in ('', '.')
-        ]
-        # From the whole path, which may be that of another machine, to the name alone.
+        parts = _parts(line)
+        # From the whole path to the name alone.
         for start in range(len(parts)):
             below = [folder.root.joinpath(*parts[start:]), path.parent.joinpath(*parts[start:])]
-            image = next((place for place in below if place in known), None)
+            image = next((known[place] for place in below if place in known), None)
             if image:
                 members.append(image)
                 break
@@ -192,15 +204,55 @@ def _read_list(listing: Listing, folder: Folder, path: Path, known: set[Path]) -
 # --- labels ------------------------------------------------------------------------------------
 
 
-def _label_paths(folder: Folder, image: Path) -> list[Path]:
-    """Where an image's labels may be: below ``labels`` as it is below ``images``, or beside it."""
-    parts = list(image.relative_to(folder.root).parts)
-    places = [image.with_suffix('.txt')]
-    for at in reversed(range(len(parts) - 1)):
-        if parts[at].lower() == 'images':
-            other = [*parts[:at], 'labels', *parts[at + 1 :]]
-            places.insert(0, folder.root.joinpath(*other).with_suffix('.txt'))
-    return places
+def _labels(listing: Listing, folder: Folder) -> dict[Path, Path]:
+    """The label of each image that has one; files of labels that no image uses are reported.
+
+    Where no usual place fits, the only label of an image's name is taken, wherever it lies. Not so
+    from a folder with labels of images that have theirs elsewhere: it holds copies or predictions.
+    """
+    texts = sorted(folder.ending('.txt'), key=lambda path: path.suffix != '.txt')
+    places: dict[tuple[str, ...], Path] = {}
+    for path in texts:
+        places.setdefault(_place_of(folder, path), path)
+    labels: dict[Path, Path] = {}
+    for image in folder.images:
+        label = next((places[key] for key in _label_places(folder, image) if key in places), None)
+        if label:
+            labels[image] = label
+    used = set(labels.values())
+    images: dict[Path, list[Path]] = {}  # of each file that lies elsewhere
+    for path in sorted(set(texts) - used):
+        if _is_label(path):
+            images[path] = folder.nearest(folder.by_stem.get(path.stem, []), path)
+    spare = {path for path, fits in images.items() if fits and all(i in labels for i in fits)}
+    doubtful = {path.parent for path in spare}
+    wanted = Counter(image for fits in images.values() for image in fits)
+    for path, fits in images.items():
+        if not fits:
+            listing.skip(path, f'image {path.stem} is missing')
+        elif path in spare:
+            what = f'is not read: {fits[0].name} has its label in {labels[fits[0]]}'
+            listing.findings.append(Finding('note', str(path), what))
+        elif len(fits) > 1 or wanted[fits[0]] > 1 or path.parent in doubtful:
+            place = folder.root.joinpath(*_label_places(folder, fits[0])[0])
+            where = f'that of {fits[0]} is looked for in {place}.txt'
+            listing.skip(path, f'belongs to no image where it lies: {where}')
+        else:
+            labels[fits[0]] = path
+    return labels
+
+
+def _place_of(folder: Folder, path: Path) -> tuple[str, ...]:
+    """Parts of a path below the folder, without suffix and without the case of ``Labels``."""
+    *parts, _ = path.relative_to(folder.root).parts
+    return *(p.lower() if p.lower() in ('images', 'labels') else p for p in parts), path.stem
+
+
+def _label_places(folder: Folder, image: Path) -> list[tuple[str, ...]]:
+    """Where an image's label may be: below ``labels`` as it is below ``images``, or beside it."""
+    parts = _place_of(folder, image)
+    swaps = [at for at, part in enumerate(parts[:-1]) if part == 'images']
+    return [*((*parts[:at], 'labels', *parts[at + 1 :]) for at in swaps), parts]
 
 
 def _is_label(path: Path) -> bool:
