@@ -86,7 +86,7 @@ def poisoned(*args, **options):
     return value * float('nan'), state
 
 
-dr_rank = dr.rank
+dr_rank = dr.rank_few
 BREAKS = [
     (
         ranking,
