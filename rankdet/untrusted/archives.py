@@ -59,7 +59,8 @@ def unpack(
     All names and sizes, and what is in the folder, are looked at first, so that what is refused for
     them writes nothing; where the content of a file turns out damaged, those before it are there
     and whole. Files that are there with the same size stay, so that an interrupted call can be
-    repeated; others are never overwritten. Owners and permissions in the archive are not taken over.
+    repeated; others are never overwritten. Owners and permissions in the archive are not taken
+    over.
 
     Args:
         archive: the file.
