@@ -119,3 +119,13 @@ def test_advice_follows_the_result():
     assert 'dog' in good[0] and 'cat' not in good[0] and "--config 'a b/config.py'" in good[1]
     poor = advice(dict(AP50=0.01, classes=classes, options=dict(backbone='small'), **paths))
     assert poor[0].startswith('Hardly anything was learnt') and any('r50' in line for line in poor)
+
+
+def test_the_summary_shows_what_a_terminal_would_obey():
+    values = dict(objects=9, AP=0.5, oLRP=0.5, threshold=0.5)
+    keys = ('images', 'split', 'minutes_of_training', 'pictures', 'precision_recall')
+    keys += ('training_curve', 'checkpoint', 'config', 'thresholds')
+    summary = dict.fromkeys(keys, '-') | dict(AP=0.5, oLRP=0.5, AP50=0.5, AP75=0.5)
+    summary |= dict(classes={'c\u202eat\x1b[2J': values}, options=dict(backbone='r50'))
+    text = as_text(summary)
+    assert text.replace('\n', '').isprintable() and r'c\u202eat\x1b[2J' in text

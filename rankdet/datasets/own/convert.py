@@ -73,10 +73,8 @@ class OwnData:
         classes = f'{len(self.classes)} class{"es" if len(self.classes) > 1 else ""}'
         lines = [f'{self.format}, {classes}; splits {self.splits}']
         lines.append(' ' * width + ''.join(f'{split:>9}' for split in self.counts))
-        lines += [
-            f'{visible(name):<{width}}' + ''.join(f'{n:>9,}' for n in row) for name, row in rows
-        ]
-        return '\n'.join(lines)
+        lines += [f'{name:<{width}}' + ''.join(f'{n:>9,}' for n in row) for name, row in rows]
+        return '\n'.join(map(visible, lines))
 
 
 def convert_own(
