@@ -13,12 +13,11 @@ from typing import Any
 import cv2
 import torch
 from mmdet.apis import inference_detector, init_detector
-from mmengine.config import Config
 
 from rankdet.analysis.pictures import BLUE, draw_boxes
 from rankdet.datasets.voc import Unusable, decode_size
 from rankdet.engine.errors import UserError
-from rankdet.engine.launch import model_config
+from rankdet.engine.launch import load_config, model_config
 from rankdet.engine.preflight import check_checkpoint, dataset_classes, leaf_datasets
 from rankdet.engine.weights_only import only_weights
 from rankdet.evaluation.progress import Progress, silent
@@ -90,7 +89,10 @@ def detect_images(
             unreadable.append(f'{path} ({reason})')
     if unreadable:
         raise UserError(f'no readable image: {", ".join(unreadable)}')
-    cfg = Config.fromfile(config)
+    cfg = load_config(config)
+    missing = [key for key in ('model', 'test_dataloader') if not cfg.get(key)]
+    if missing:
+        raise UserError(f'config {config} has no {missing[0]}; start from one in configs/')
     cfg.model = model_config(cfg)
     model = init_detector(cfg, device=device or _device())
     classes = dataset_classes(next(leaf_datasets(cfg.test_dataloader.dataset)))

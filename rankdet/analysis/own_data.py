@@ -19,6 +19,7 @@ from rankdet.engine.checkpoints import latest_checkpoint
 from rankdet.engine.errors import UserError
 from rankdet.evaluation.progress import Progress, silent
 from rankdet.evaluation.report import evaluate
+from rankdet.untrusted import visible
 
 OPTIONS, CONFIG, SUMMARY = 'options.json', 'config.py', 'summary.json'
 _FEW = 30  # objects of a class
@@ -164,7 +165,7 @@ def as_text(summary: dict) -> str:
         'What to do next',
         *(f'- {line}' for line in advice(summary)),
     ]
-    return '\n'.join(lines) + '\n'
+    return '\n'.join(map(visible, lines)) + '\n'
 
 
 def advice(summary: dict) -> list[str]:

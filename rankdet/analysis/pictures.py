@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rankdet.untrusted import visible
 
 # Okabe and Ito's palette (as BGR), told apart under all common kinds of colour blindness.
 GREEN, ORANGE, BLUE, RED = (115, 158, 0), (0, 159, 230), (178, 114, 0), (0, 94, 213)
@@ -40,16 +46,14 @@ def draw_boxes(
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(1, round(size * 2)), cv2.LINE_AA)
         if not text:
             continue
-        (w, h), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        ink = _ink(text, size)
+        h, w = ink.shape
         left = min(max(x1, 0), max(width - w - 2, 0))
-        top = y1 - h - base - 1
+        top = y1 - h - 1
         if top < 0:  # no room above: put it under the box
-            top = min(y2 + 1, height - h - base)
-        cv2.rectangle(canvas, (left, top), (left + w + 2, top + h + base), color, -1)
-        at = (left + 1, top + h + base // 2)
-        cv2.putText(
-            canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
-        )
+            top = min(y2 + 1, height - h)
+        cv2.rectangle(canvas, (left, top), (left + w + 2, top + h), color, -1)
+        _print(canvas, ink, left + 1, top, (255, 255, 255))
     return canvas
 
 
@@ -65,10 +69,41 @@ def page(rows: Sequence[Sequence[np.ndarray]], headers: Sequence[str], gap: int 
     size = (34 + len(rows) * (height + gap), gap + columns * (width + gap))
     sheet = np.full((*size, 3), 255, np.uint8)
     for column, header in enumerate(headers):
-        at = (gap + column * (width + gap), 24)
-        cv2.putText(sheet, header, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+        _print(sheet, _ink(header, 0.6), gap + column * (width + gap), 8, (0, 0, 0))
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             y, x = 34 + r * (height + gap), gap + c * (width + gap)
             sheet[y : y + height, x : x + width] = image
     return sheet
+
+
+@lru_cache
+def _font(pixels: int) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own, which has Latin, Cyrillic and Greek letters; OpenCV's has only ASCII."""
+    from matplotlib import get_data_path
+
+    path = Path(get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
+    return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(1024)
+def _ink(text: str, size: float) -> np.ndarray:
+    """How much of each pixel a line of text covers, ``(h, w)`` in [0, 1].
+
+    Args:
+        size: as OpenCV scales its letters, of which the capitals have 22 pixels at 1.0.
+    """
+    text, font = visible(text), _font(round(31 * size))
+    mask = Image.new('L', (math.ceil(font.getlength(text)), sum(font.getmetrics())))
+    ImageDraw.Draw(mask).text((0, 0), text, 255, font)
+    return np.asarray(mask, np.float32) / 255
+
+
+def _print(
+    canvas: np.ndarray, ink: np.ndarray, left: int, top: int, color: tuple[int, int, int]
+) -> None:
+    """Put text where there is room for it; what lies beyond the edges is left out."""
+    ink = ink[max(-top, 0) :, max(-left, 0) :, None]
+    there = canvas[max(top, 0) :, max(left, 0) :][: len(ink), : ink.shape[1]]
+    ink = ink[: len(there), : there.shape[1]]
+    there[:] = np.rint(there + ink * (np.array(color, np.float32) - there))

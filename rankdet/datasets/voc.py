@@ -33,6 +33,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rankdet.untrusted import refuse_unfit_names, visible
+
 from .official import VOC_CLASSES, VOC_SPLITS
 from .voc_files import (
     Unusable,
@@ -69,7 +71,7 @@ class Finding:
     reason: str
 
     def __str__(self) -> str:
-        return f'{self.kind}: {self.file}: {self.reason}'
+        return visible(f'{self.kind}: {self.file}: {self.reason}')
 
 
 @dataclass
@@ -341,6 +343,7 @@ def convert_voc(
     classes = _find_classes(roots, progress) if classes is None else tuple(classes)
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f'classes must be different names, at least one, got {list(classes)}')
+    refuse_unfit_names(classes, ', '.join(map(str, roots)))
 
     coco: dict = dict(info={}, images=[], annotations=[], categories=[])
     coco['categories'] = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rankdet.commands import tool_line
-from rankdet.untrusted import limit
+from rankdet.untrusted import limit, visible
 
 TRACEBACK = 'RANKDET_TRACEBACK'
 
@@ -183,7 +183,9 @@ def one_line_errors(go_on: str = '') -> Iterator[None]:
         if line is None or os.environ.get(TRACEBACK):
             traceback.print_exc()
         else:
-            print(_with_remedy(f'error: {line}', error), file=sys.stderr)
+            text = _with_remedy(f'error: {line}', error)
+            # It may name what strangers wrote.
+            print('\n'.join(map(visible, text.split('\n'))), file=sys.stderr)
         sys.exit(1)
 
 

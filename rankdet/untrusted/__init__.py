@@ -9,7 +9,7 @@ from rankdet.untrusted.coco import check_coco, coco_bytes, is_number
 from rankdet.untrusted.configs import ReadConfig, Unread, read_config
 from rankdet.untrusted.documents import read_json, read_xml
 from rankdet.untrusted.limits import Refused, check_pixels, limit
-from rankdet.untrusted.names import leaves_folder, refuse_outside
+from rankdet.untrusted.names import leaves_folder, refuse_outside, refuse_unfit_names, visible
 
 __all__ = [
     'ReadConfig',
@@ -26,5 +26,7 @@ __all__ = [
     'read_xml',
     'refuse_bomb',
     'refuse_outside',
+    'refuse_unfit_names',
     'unpack',
+    'visible',
 ]

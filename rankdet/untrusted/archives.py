@@ -56,10 +56,11 @@ def unpack(
 ) -> list[Path]:
     """Unpack a zip or tar archive, compressed or not, into a folder.
 
-    All names and sizes are looked at first, so that what is refused for them writes nothing; where
-    the content of a file turns out damaged, those before it are there and whole. Files that are
-    there with the same size stay, so that an interrupted call can be repeated; others are never
-    overwritten. Owners and permissions in the archive are not taken over.
+    All names and sizes, and what is in the folder, are looked at first, so that what is refused for
+    them writes nothing; where the content of a file turns out damaged, those before it are there
+    and whole. Files that are there with the same size stay, so that an interrupted call can be
+    repeated; others are never overwritten. Owners and permissions in the archive are not taken
+    over.
 
     Args:
         archive: the file.
@@ -71,7 +72,8 @@ def unpack(
 
     Raises:
         FileNotFoundError: there is no archive.
-        FileExistsError: a file is there already, with another size.
+        FileExistsError: a file is there already, with another size, or where a folder would be; or
+            a folder is a link that leads out.
         Refused: it is no archive or damaged; a name leaves the folder; it holds links or devices,
             or a name twice; or it unpacks to more than the limits, or than the disk has left.
     """
@@ -154,6 +156,10 @@ def _tar_members(file: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
 def _check(members: list[_Member], archive: Path, folder: Path) -> None:
     if not members:
         raise Refused(f'archive {archive} holds no file')
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise FileExistsError(f'{there} is a file: name a folder to unpack into')
+    real, entered = folder.resolve(), {folder}
     seen: set[str] = set()
     total = 0
     for name, size, _ in members:
@@ -171,18 +177,32 @@ def _check(members: list[_Member], archive: Path, folder: Path) -> None:
         path = folder.joinpath(*parts)
         if path.is_symlink() or (path.exists() and not _is_done(path, size)):
             raise FileExistsError(f'{path} is there already, and not as in {archive}: move it away')
+        for above in path.parents:
+            if above in entered:
+                break
+            entered.add(above)
+            _check_above(above, real, archive)
     both = next((name for name in seen for above in _above(name) if above in seen), None)
     if both:
         raise Refused(f'archive {archive}: {both!r} lies in what is a file')
     if total > _most_bytes(archive):
         raise _too_much(archive, total)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if total > free:
         raise Refused(
             f'archive {archive} unpacks to {total / 1e9:.1f} GB, {there} has {free / 1e9:.1f} GB '
             'left'
         )
+
+
+def _check_above(path: Path, folder: Path, archive: Path) -> None:
+    """Of a folder that would be made, or is there; ``folder`` is resolved."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise FileExistsError(
+            f'{path} is there already, and no folder as in {archive}: move it away'
+        )
+    if path.is_symlink() and not path.resolve().is_relative_to(folder):
+        raise FileExistsError(f'{path} is a link that leads out of the folder: move it away')
 
 
 def _above(name: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from .limits import Refused
+from .names import visible
 
 MOST_VALUES = 200_000  # in all; lists that hold each other's copies grow without bound
 _TEXT = 50  # characters that count as a value
@@ -28,8 +29,11 @@ class Unread(NamedTuple):
     line: int
     source: str
 
+    def __str__(self) -> str:
+        return visible(' '.join(f'{self.file}:{self.line}: {self.source}'.split()))
+
     def __repr__(self) -> str:
-        return ' '.join(f'<{self.file}:{self.line}: {self.source}>'.split())
+        return f'<{self}>'
 
 
 class NotPlain(Exception):

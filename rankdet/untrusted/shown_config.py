@@ -35,8 +35,7 @@ class ReadConfig(NamedTuple):
                 raise Refused(f'the config has the name {name!r}, which is none in Python')
             stream.write(f'{name} = ')
             pprint.pprint(value, stream, sort_dicts=False)
-        lines = [f'# {piece.file}:{piece.line}: {piece.source}' for piece in self.unread]
+        lines = [f'# {piece}'.replace('{{', '{ {') for piece in self.unread]
         if lines:
-            lines = [' '.join(line.split()).replace('{{', '{ {') for line in lines]
             lines = ['', '# Not run, so that values may differ from these:', *lines]
         return stream.getvalue().replace('{{', r'{\x7b') + '\n'.join(lines)

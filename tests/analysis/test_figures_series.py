@@ -78,6 +78,26 @@ def test_gradients_of_two_seeds_and_another_loss(tmp_path):
     figures.draw_gradients(data)
 
 
+def test_labels_of_any_characters_stand_in_legend_and_titles(tmp_path):
+    names = ['_ap', r'$\foo$', 'a $1 b $2']
+    for folder in 'abc':
+        some_records(tmp_path / folder, [a_record(i, 1.0, 1.0, 1.0) for i in range(1, 5)])
+        a_log(tmp_path / folder, [balanced(1, 1.0, 2.0, 3.0), dict(balanced(2, 1.0, 2.0, 3.0))])
+    runs = figures.open_runs([tmp_path / folder for folder in 'abc'], labels=names)
+    drawn = figures.draw_loss_time(figures.loss_time(runs, window=2))
+    figures.save(drawn, dict(figure='loss-time'), tmp_path / 'drawn')
+    (legend,) = filter(None, (ax.get_legend() for ax in drawn.axes))
+    assert [text.get_text().strip('\u200b') for text in legend.get_texts()] == names
+    for function in (figures.gradients, figures.loss_time):
+        assert [curve['label'] for curve in function(runs)['curves']] == names
+    (legend,) = filter(None, (a.get_legend() for a in figures.draw_gradients(
+        figures.gradients(runs)).axes))  # fmt: skip
+    assert len(legend.get_texts()) == 3
+    titled = figures.draw_balance(figures.balance(runs))
+    figures.save(titled, dict(figure='balance'), tmp_path / 'titled')
+    assert [ax.get_title() for ax in titled.axes if ax.get_title()] == names
+
+
 def test_loss_time_leaves_out_the_first_iteration(tmp_path):
     some_records(tmp_path, [a_record(i, 1.0, 1.0, 1.0, seconds=s) for i, s in
                             enumerate([100.0, 0.1, 0.3, 0.5, 0.7], 1)])  # fmt: skip

@@ -40,6 +40,30 @@ def test_a_label_stays_inside_the_image(box, below):
     assert columns.max() < 80
 
 
+@pytest.mark.parametrize(
+    'name, other', [('café', 'cafè'), ('кошка', 'мышка'), ('γάτα', 'γατά'), ('Ω', '?'), ('ß', '?')]
+)
+def test_letters_outside_ascii(name, other):
+    """Question marks would be alike."""
+    drawn = [draw_boxes(BLACK, [[10, 30, 50, 45]], [text], GREEN) for text in (name, other)]
+    assert not np.array_equal(*drawn)
+
+
+def test_letters_are_white_and_as_high_as_the_label_allows():
+    drawn = draw_boxes(np.zeros((1200, 1200, 3), np.uint8), [[100, 300, 500, 600]], ['H'], BLUE)
+    rows, columns = where(drawn, (255, 255, 255))
+    assert 20 <= rows.max() - rows.min() + 1 <= 24 and columns.min() >= 100
+    rows, _ = where(drawn[:298], BLUE)
+    assert 30 <= rows.max() - rows.min() + 1 <= 40
+
+
+@pytest.mark.parametrize('box', [[-30, -30, 90, 90], [75, 55, 79, 59], [-20, 58, -10, 59]])
+def test_a_label_that_is_longer_than_the_image(box):
+    image = np.zeros((60, 80, 3), np.uint8)
+    drawn = draw_boxes(image, [box], ['a name that is far too long\n0.5'], GREEN)
+    assert drawn.shape == image.shape and drawn.any()
+
+
 def test_nothing_to_draw():
     assert np.array_equal(draw_boxes(BLACK, np.zeros((0, 4)), []), BLACK)
     with pytest.raises(ValueError):

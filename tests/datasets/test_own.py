@@ -104,6 +104,23 @@ def test_a_class_may_have_any_name(tmp_path):
     assert 'images without objects' in data.summary()
 
 
+@pytest.mark.parametrize('name', [r'a\e[2Jb', r'a\nb', r'a\u2028b', r'a\x85b'])
+def test_no_class_name_holds_control_characters(tmp_path, name):
+    trees.yolo_ultralytics(tmp_path / 'data', names=f'names: [cat, "{name}"]\n')
+    with pytest.raises(Refused, match=r'the name of class .* holds control characters') as error:
+        convert_own(tmp_path / 'data')
+    assert str(error.value).isprintable()
+
+
+def test_what_turns_text_round_is_shown_by_its_number(tmp_path):
+    trees.yolo_ultralytics(tmp_path / 'data', names='names: ["c\\u202eat", "dög", none]\n')
+    (tmp_path / 'data/images/train/a.png').rename(tmp_path / 'data/images/train/\x1b[2J.png')
+    data = convert_own(tmp_path / 'data', skip_bad=True)
+    text = '\n'.join([data.summary(), *data.findings])
+    assert text.replace('\n', '').isprintable()
+    assert r'c\u202eat' in text and 'dög' in text
+
+
 def test_a_missing_validation_split(tmp_path):
     """The test split serves as one; without any, a share of the training images."""
     root = tmp_path / 'tested'

@@ -350,6 +350,21 @@ def test_two_images_of_one_name_are_reported(tree):
     single(tree.convert()[1], 'image skipped: a.xml', 'several images fit: a.PNG, a.jpg')
 
 
+def test_a_name_that_a_terminal_would_obey_is_shown_as_what_it_is(tree):
+    tree.add('a', voc_object())
+    tree.image('\x1b[2J')
+    found = tree.convert()[1]
+    assert len(found) == 1 and '\x1b' in found[0]
+    report = (tree.root.parent / 'out.report.txt').read_text().splitlines()
+    assert report[1].endswith(r'\x1b[2J.xml: annotation is missing')
+
+
+def test_no_class_name_holds_control_characters(tree):
+    tree.add('a', voc_object('a\x85b'))
+    with pytest.raises(ValueError, match=r"the name of class 'a\\x85b' holds control characters"):
+        tree.convert()
+
+
 def test_filename_is_compared_never_followed(tree):
     secret = tree.root.parent / 'secret.png'
     Image.new('RGB', (5, 5)).save(secret)

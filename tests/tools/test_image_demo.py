@@ -115,6 +115,25 @@ def test_a_config_that_is_not_there(tool, pictures, checkpoint):
     assert done.status == 1 and done.err == 'error: config none.py does not exist\n'
 
 
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('a = (', 'SyntaxError'),
+        ('a = 1 / 0', 'ZeroDivisionError'),
+        ('{base}\nmodel = None', 'has no model;'),
+        ('{base}\ntest_dataloader = None', 'has no test_dataloader;'),
+    ],
+)
+def test_a_config_that_says_too_little(tool, pictures, config, checkpoint, tmp_path, text, words):
+    (tmp_path / 'own.py').write_text(text.format(base=f'_base_ = [{str(config)!r}]'))
+    done = tool('image_demo', pictures, '--config', 'own.py', '--checkpoint', checkpoint)
+    line = done.err.splitlines()[-1]
+    assert (
+        done.status == 1 and 'Traceback' not in done.err and not (tmp_path / 'detections').exists()
+    )
+    assert line.startswith('error: config own.py') and words in line
+
+
 def test_it_says_how_far_it_is(demo, pictures):
     done = demo(pictures)
     assert [line.rsplit(' (')[0] for line in done.err.splitlines()] == [

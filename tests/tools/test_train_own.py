@@ -129,3 +129,13 @@ def test_undefined_values_are_shown_as_such():
     text = as_text(summary | dict(classes=dict(cat=cat)))
     assert 'all            50      -      -\n' in text
     assert 'AP50 -, AP75 - on 3 images of test' in text and 'Nothing could be measured' in text
+
+
+def test_the_summary_shows_what_a_terminal_would_obey():
+    values = dict(objects=9, AP=0.5, oLRP=0.5, threshold=0.5)
+    keys = ('images', 'split', 'minutes_of_training', 'pictures', 'precision_recall')
+    keys += ('training_curve', 'checkpoint', 'config', 'thresholds')
+    summary = dict.fromkeys(keys, '-') | dict(AP=0.5, oLRP=0.5, AP50=0.5, AP75=0.5)
+    summary |= dict(classes={'c\u202eat\x1b[2J': values}, options=dict(backbone='r50'))
+    text = as_text(summary)
+    assert text.replace('\n', '').isprintable() and r'c\u202eat\x1b[2J' in text

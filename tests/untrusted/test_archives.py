@@ -94,6 +94,48 @@ def test_a_link_in_the_way(tmp_path, pack, name):
 
 
 @PACKERS
+@pytest.mark.parametrize('where', ['VOC', 'VOC/b'])
+def test_a_file_where_a_folder_would_be(tmp_path, pack, name, where):
+    archive, out = pack(tmp_path / name, {'first': b'1', **FILES}), tmp_path / 'out'
+    (out / where).parent.mkdir(parents=True)
+    (out / where).write_text('mine')
+    with pytest.raises(FileExistsError, match=f'{where} is there already, and no folder'):
+        unpack(archive, out)
+    assert below(out) == {where: b'mine'}
+
+
+@PACKERS
+@pytest.mark.parametrize('there', [True, False])
+def test_a_linked_folder_that_leads_out(tmp_path, pack, name, there):
+    archive, out = pack(tmp_path / name, {'first': b'1', **FILES}), tmp_path / 'out'
+    out.mkdir()
+    (out / 'VOC').symlink_to(tmp_path / 'elsewhere')
+    if there:
+        (tmp_path / 'elsewhere').mkdir()
+    with pytest.raises(FileExistsError, match=r'leads out|no folder'):
+        unpack(archive, out)
+    assert below(out) == {} and not list(tmp_path.glob('elsewhere/*'))
+
+
+def test_links_inside_and_to_the_folder_itself(tmp_path):
+    archive, out = zipped(tmp_path / 'a.zip'), tmp_path / 'out'
+    (out / 'in').mkdir(parents=True)
+    (out / 'VOC').symlink_to('in')
+    (tmp_path / 'linked').symlink_to(out)
+    unpack(archive, tmp_path / 'linked')
+    assert (out / 'in/b/c.jpg').read_bytes() == FILES['VOC/b/c.jpg']
+
+
+@pytest.mark.parametrize('folder', ['file', 'file/below', 'link'])
+def test_no_folder_to_unpack_into(tmp_path, folder):
+    (tmp_path / 'file').write_text('mine')
+    (tmp_path / 'link').symlink_to('nowhere')
+    with pytest.raises(FileExistsError, match='is a file: name a folder to unpack into'):
+        unpack(zipped(tmp_path / 'a.zip'), tmp_path / folder)
+    assert below(tmp_path).keys() == {'file', 'a.zip'}
+
+
+@PACKERS
 @pytest.mark.parametrize(
     'odd',
     ['../a', 'b/../../a', '/a', 'b/../c', '..\\a', 'C:\\a', '..', 'x' * 300, 'b/' + 'é' * 150],

@@ -11,7 +11,7 @@ from rankdet.analysis.curves import logged_ap, read_scalars
 from rankdet.analysis.figures.predictions import predict
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
-from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.style import legend_text, look, panels
 from rankdet.engine.checkpoints import of_last_training
 from rankdet.engine.errors import UserError
 from rankdet.engine.preflight import read_checkpoint
@@ -110,7 +110,7 @@ def draw_ap_curves(data: dict) -> Figure:
     ax = axes[0, 0]
     for index, curve in enumerate(data['curves']):
         style = look(index) | dict(marker='o', markersize=3.5)
-        draw_band(ax, curve, style, curve['label'] + runs_text(curve['runs']))
+        draw_band(ax, curve, style, legend_text(curve))
     ax.set(xlabel='iteration', ylabel=data['metric'], xlim=(0, None), ylim=(0, None))
     ax.legend(loc='best', handlelength=3)
     return figure

@@ -11,7 +11,7 @@ from mmdet.models.utils import unpack_gt_instances
 from rankdet.analysis.checks import check_device
 from rankdet.analysis.figures.runs import Run, by_label, load_model, training_batch
 from rankdet.analysis.figures.series import draw_band, mean_series, window_means
-from rankdet.analysis.figures.style import look, panels, runs_text
+from rankdet.analysis.figures.style import legend_text, look, panels
 from rankdet.engine.recorder import (
     clock,
     dense_head,
@@ -73,7 +73,7 @@ def draw_loss_time(data: dict) -> Figure:
                     name: values if name == 'steps' else [value * _UNIT[key] for value in values]
                     for name, values in curve[key].items()
                 }
-                draw_band(ax, scaled, look(index), curve['label'] + runs_text(curve['runs']))
+                draw_band(ax, scaled, look(index), legend_text(curve))
         ax.set(xlabel='iteration', ylabel=OVER_TRAINING[key], ylim=(0, None))
     axes[0, -1].legend(fontsize=8.5)
     return figure
@@ -172,7 +172,9 @@ def draw_loss_cost(data: dict) -> Figure:
     for ax, key, scale in ((axes[0, 0], 'loss_seconds', 1e3), (axes[0, 1], 'loss_bytes', 1e-6)):
         for index, curve in enumerate(data['curves']):
             values = [value * scale for value in curve[key]]
-            ax.plot(data['batch_sizes'], values, marker='o', label=curve['label'], **look(index))
+            ax.plot(
+                data['batch_sizes'], values, marker='o', label=legend_text(curve), **look(index)
+            )
         ax.set(xlabel='images in the batch', ylim=(0, None), xticks=data['batch_sizes'])
     axes[0, 0].set_ylabel('classification loss and gradient (ms)')
     axes[0, 1].set_ylabel('memory of the loss (MB)')

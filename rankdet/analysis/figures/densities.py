@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from rankdet.analysis.checks import check_at_least, check_device
 from rankdet.analysis.figures.examples import Examples, examples
 from rankdet.analysis.figures.runs import Run, by_label
-from rankdet.analysis.figures.style import grid, look, panels, runs_text
+from rankdet.analysis.figures.style import grid, legend_text, look, panels, runs_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def draw_densities(data: dict) -> Figure:
     for ax, kind in zip(axes[0], KINDS):
         for index, curve in enumerate(data['curves']):
             found = curve[kind]
-            label = f'{curve["label"]}{runs_text(curve["runs"])}, mean {found["mean"]:.3f}'
+            label = f'{legend_text(curve)}, mean {found["mean"]:.3f}'
             _steps(ax, data['edges'], found['density'], look(index), label)
         ax.set(xlabel='probability', ylabel='probability density', xlim=(0, 1), yscale='log')
         ax.set_title(kind, fontsize=10)

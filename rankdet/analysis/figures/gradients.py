@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rankdet.analysis.figures.runs import Run, by_label
 from rankdet.analysis.figures.series import draw_band, mean_series
-from rankdet.analysis.figures.style import look, panels, plain_log_axis, runs_text
+from rankdet.analysis.figures.style import legend_text, look, panels, plain_log_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def draw_gradients(data: dict) -> Figure:
     left, right = axes[0]
     left.axhline(1, color='0.6', lw=1, zorder=0)
     for index, curve in enumerate(data['curves']):
-        label = curve['label'] + runs_text(curve['runs'])
+        label = legend_text(curve)
         draw_band(left, curve['ratio'], look(index), label)
         draw_band(right, curve['loss'], look(index), label)
     left.set(xlabel='iteration', ylabel='Σ|gradient|: negatives / positives')

@@ -92,6 +92,8 @@ def plain_log_axis(ax: Axes, values: Iterable[float]) -> None:
 def fit_labels(figure: Figure, width: int = 34) -> None:
     """Break the lines of legends and titles that would take the room of the axes.
 
+    They hold names that users gave: a ``$`` in them is one, and begins no formula.
+
     Args:
         width: most characters in a line of a legend or of the title of one of several axes.
     """
@@ -100,6 +102,7 @@ def fit_labels(figure: Figure, width: int = 34) -> None:
     legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes)]
     texts: list[Text] = [text for one in legends if one for text in one.get_texts()]
     for text in (*texts, *(ax.title for ax in figure.axes)):
+        text.set_parse_math(False)
         lines = text.get_text().splitlines()
         text.set_text('\n'.join(wrapped for line in lines for wrapped in wrap(line, width)))
 
@@ -173,3 +176,10 @@ def runs_text(count: int) -> str:
     ('', ' (3 runs)')
     """
     return '' if count == 1 else f' ({count} runs)'
+
+
+def legend_text(curve: Mapping) -> str:
+    """What a legend says of a curve: its label, and of how many runs it is the mean."""
+    text = curve['label'] + runs_text(curve.get('runs', 1))
+    # matplotlib leaves out what begins with an underscore: a space without width hides it.
+    return f'\u200b{text}' if text.startswith('_') else text

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rankdet.untrusted import refuse_unfit_names, visible
+
 from ..voc import IMAGE_SUFFIXES, Finding, Progress, Record, VocConversion, add_record
 from .coco import is_coco, list_coco
 from .listing import Folder, Listing
@@ -72,7 +74,7 @@ class OwnData:
         lines = [f'{self.format}, {classes}; splits {self.splits}']
         lines.append(' ' * width + ''.join(f'{split:>9}' for split in self.counts))
         lines += [f'{name:<{width}}' + ''.join(f'{n:>9,}' for n in row) for name, row in rows]
-        return '\n'.join(lines)
+        return '\n'.join(map(visible, lines))
 
 
 def convert_own(
@@ -140,6 +142,7 @@ def convert_own(
     _stop_at(findings, skip_bad)
     splits, how = _settle_splits(records, tree.root, val_share, seed)
     classes, unused = _classes(listing.classes, splits)
+    refuse_unfit_names((*classes, *unused), str(tree.root))
     findings += [
         Finding('note', str(tree.root), f'class {c!r} has no objects, and is left out')
         for c in unused
