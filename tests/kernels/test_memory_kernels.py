@@ -33,13 +33,13 @@ def no_launch(monkeypatch):
         monkeypatch.setattr(module, 'launch', lambda *arguments, **sizes: None)
 
 
-def count(name, dtype, rows=200_000, classes=80):
+def count(name, dtype, rows=200_000, classes=80, given=()):
     """Most bytes at once, over those of the gradients that the caller asked for."""
     logits = torch.zeros(4, rows // 4, classes, dtype=dtype, requires_grad=True)
     labels = torch.zeros(4, rows // 4, dtype=torch.int64)
     errors = torch.zeros(4, rows // 4, requires_grad=name == 'alrp')
     asked = [x for x in (logits, errors) if x.requires_grad]
-    with use_kernels('triton'), LiveMemory(logits, labels, errors) as memory:
+    with use_kernels('triton'), LiveMemory(logits, labels, errors, *given) as memory:
         value = LOSSES[name](logits, labels, errors)
         gradients = torch.autograd.grad(value, asked)
     return memory.peak / sum(x.numel() * x.element_size() for x in gradients)
@@ -62,6 +62,20 @@ STATED = {
 def test_peak_is_the_gradient_and_a_tenth(no_launch, name, dtype):
     found = count(name, dtype)
     assert STATED[name, dtype] - 0.002 < found <= STATED[name, dtype] < 1.1
+
+
+@pytest.mark.parametrize('dtype, stated', [(torch.float32, 1.10), (torch.bfloat16, 1.52)])
+def test_an_image_id_for_each_row_needs_more(no_launch, monkeypatch, dtype, stated):
+    """As docs/kernels.md states it; ids apart, as many images as rows for all that is known."""
+
+    ids = torch.arange(200_000) // 50_000 * 10**6
+
+    def by_row(logits, labels, errors):
+        logits = logits.view(-1, logits.shape[-1])
+        return dr_loss(logits, labels.view(-1), class_indices=True, image_ids=ids)
+
+    monkeypatch.setitem(LOSSES, 'dr', by_row)
+    assert count('dr', dtype, given=[ids]) == pytest.approx(stated, abs=0.002)
 
 
 def test_few_classes_need_more_than_a_tenth(no_launch):
